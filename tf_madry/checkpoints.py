@@ -1,0 +1,221 @@
+"""Checkpoints: one .npz file each, written whole or not at all, verified when read.
+
+A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a source of batches adds), the
+step, and the config as JSON. NumPy's archive carries a checksum of every array, so that reading it is verifying it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import sys
+import tempfile
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_madry.config import Config
+from tf_madry.errors import UserError, require
+
+FOLDER = "checkpoints"
+NAME = re.compile(r"step-(\d{8,})\.npz")
+CONFIG_KEY = "config.json"
+
+
+class Checkpoint(NamedTuple):
+  """What a checkpoint file holds: `step`, `values` (the config, flat), `arrays` by name, and its `path`."""
+
+  step: int
+  values: dict
+  arrays: dict
+  path: str
+
+
+class DamagedError(Exception):
+  """A checkpoint file is not whole; the message says in what way."""
+
+
+def save(model_dir, step, config, arrays, *, keep):
+  """Writes a checkpoint atomically, then removes all but the newest `keep`.
+
+  Args:
+    model_dir: the run's directory.
+    step: number of training steps done.
+    config: `Config`.
+    arrays: {name: numpy array}.
+    keep: how many files stay.
+
+  Returns:
+    The path of the new file.
+
+  Raises:
+    UserError: it could not be written (disk full, not writable); earlier checkpoints are as they were.
+  """
+  folder = os.path.join(model_dir, FOLDER)
+  path = os.path.join(folder, f"step-{step:08d}.npz")
+  try:
+    os.makedirs(folder, exist_ok=True)
+    with replacing(path) as file:
+      np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values()))}, **arrays)
+  except OSError as error:
+    raise UserError(f"checkpoint {path!r} cannot be written: {error.strerror}; earlier checkpoints are intact") from error
+  for older in list_paths(model_dir)[keep:]:
+    os.remove(older)
+  return path
+
+
+@contextlib.contextmanager
+def replacing(path):
+  """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
+  folder = os.path.dirname(path) or "."
+  descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+  try:
+    with os.fdopen(descriptor, "wb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
+    os.replace(temporary, path)
+  except BaseException:
+    os.remove(temporary)
+    raise
+  # Without this the rename itself may be lost with the power.
+  directory = os.open(folder, os.O_RDONLY)
+  try:
+    os.fsync(directory)
+  finally:
+    os.close(directory)
+
+
+def list_paths(model_dir):
+  """Paths of a model directory's checkpoints, newest first; [] when there are none."""
+  folder = os.path.join(model_dir, FOLDER)
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  steps = {int(match[1]): name for name in names if (match := NAME.fullmatch(name))}
+  return [os.path.join(folder, steps[step]) for step in sorted(steps, reverse=True)]
+
+
+def read(path):
+  """Reads a checkpoint file and verifies every byte of it.
+
+  Raises:
+    DamagedError: it is truncated, empty, altered, or not a checkpoint.
+    UserError: it cannot be opened.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      arrays = {name: archive[name] for name in archive.files}
+    values = json.loads(str(arrays.pop(CONFIG_KEY)))
+    return Checkpoint(int(arrays["step"]), values, arrays, path)
+  except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
+    raise UserError(f"checkpoint {path!r} cannot be read: {error.strerror}") from error
+  except KeyError as error:
+    raise DamagedError(f"{error.args[0]} is missing") from error
+  except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise DamagedError(str(error).splitlines()[0] or "it is empty") from error
+
+
+def read_newest(model_dir):
+  """The newest whole checkpoint of a model directory, or None when it has none at all.
+
+  Damaged ones are reported on standard error and passed over.
+
+  Raises:
+    UserError: there are checkpoints, but none is whole.
+  """
+  paths = list_paths(model_dir)
+  for path in paths:
+    try:
+      return read(path)
+    except DamagedError as error:
+      print(f"warning: checkpoint {path!r} is damaged ({error}); trying the one before it", file=sys.stderr)
+  if paths:
+    raise UserError(f"none of the {len(paths)} checkpoints in {model_dir!r} is whole; nothing was changed there")
+  return None
+
+
+class LoadedModel(NamedTuple):
+  """A Keras `model` with the `step`, the `config` and the `path` it comes from."""
+
+  model: object
+  step: int
+  config: Config
+  path: str
+
+
+def load_model(path):
+  """Rebuilds the trained model of a model directory or of one checkpoint file.
+
+  Raises:
+    UserError: there is no whole checkpoint, or its weights do not fit the network.
+  """
+  if os.path.isdir(path):
+    checkpoint = read_newest(path)
+    require(checkpoint, "model directory", path, "a directory with a checkpoint in it, as train.py writes it")
+  else:
+    require(os.path.exists(path), "model", path, "a model directory or a checkpoint file")
+    try:
+      checkpoint = read(path)
+    except DamagedError as error:
+      raise UserError(f"checkpoint {path!r} is damaged: {error}") from error
+  return model_of(checkpoint)
+
+
+def model_of(checkpoint):
+  """The `LoadedModel` of a `Checkpoint`."""
+  from tf_madry import model as network
+  config = Config.from_values(checkpoint.values)
+  image_shape, num_classes = checkpoint.arrays["image_shape"], checkpoint.arrays["num_classes"]
+  model = network.build(tuple(int(size) for size in image_shape), int(num_classes))
+  restore(variables_of(model, "model"), checkpoint)
+  return LoadedModel(model, checkpoint.step, config, checkpoint.path)
+
+
+def variables_of(owner, prefix):
+  """{name: variable} of a Keras model or optimizer, under names that do not depend on what else was built."""
+  return {f"{prefix}/{variable.path}": variable for variable in owner.variables}
+
+
+def restore(variables, checkpoint):
+  """Assigns arrays to Keras or TensorFlow variables, all or none.
+
+  Raises:
+    UserError: an array is missing or has another shape; no variable was changed.
+  """
+  for name, variable in variables.items():
+    found = checkpoint.arrays.get(name)
+    expected = f"an array of shape {tuple(variable.shape)}"
+    require(found is not None, f"{name} of {checkpoint.path!r}", "missing", expected)
+    require(found.shape == tuple(variable.shape), f"{name} of {checkpoint.path!r}", found.shape, expected)
+  for name, variable in variables.items():
+    variable.assign(checkpoint.arrays[name])
+
+
+@contextlib.contextmanager
+def exclusive(model_dir):
+  """Creates a model directory if need be and keeps other runs out of it as long as the block lasts.
+
+  The lock goes with the process, however it ends.
+
+  Raises:
+    UserError: the directory cannot be made or written, or another run has it.
+  """
+  try:
+    os.makedirs(model_dir, exist_ok=True)
+    descriptor = os.open(os.path.join(model_dir, ".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+  except OSError as error:
+    raise UserError(f"model_dir {model_dir!r} cannot be written: {error.strerror}") from error
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError as error:
+    os.close(descriptor)
+    raise UserError(f"model_dir {model_dir!r} is in use by another run; choose another one") from error
+  try:
+    yield
+  finally:
+    os.close(descriptor)

@@ -1,0 +1,199 @@
+"""What a run is: frozen dataclasses, one a concern, the recipes, and JSON in and out."""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+
+from tf_madry.errors import UserError, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+  """The attack that training defends against (Eq. 5)."""
+
+  losses: typing.ClassVar = ("xent", "cw")
+
+  k: int = 8  # steps κ; §4 finds 8 to be enough
+  epsilon: float = 0.3  # radius of the ball, in units of the pixel range (§6)
+  alpha: float | None = None  # size of a step; None: 2.5 ε/κ (§6)
+  random_start: bool = True  # from a random point of the ball (§6)
+  loss: str = "xent"
+
+  def __post_init__(self):
+    require(self.k >= 1, "k", self.k, "a whole number of steps, at least 1")
+    require(0 <= self.epsilon <= 1, "epsilon", self.epsilon, "a number from 0 to 1 (pixels lie in [0, 1])")
+    require(self.alpha is None or 0 < self.alpha < float("inf"), "alpha", self.alpha, "a number above 0")
+    require(self.loss in self.losses, "loss", self.loss, ", ".join(self.losses))
+
+  @property
+  def step_size(self):
+    """α: as given, or 2.5 ε/κ, enough for κ steps to cross the ball from any start, and some more (§6)."""
+    return 2.5 * self.epsilon / self.k if self.alpha is None else self.alpha
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+  """The minimisation of Eq. 6: everything else that decides what the weights become."""
+
+  recipe: str = "paper"
+  adversarial: bool = True  # False: train on natural images (Eq. 1)
+  dataset: str = "mnist"
+  steps: int = 60_000  # §6
+  batch_size: int = 128  # §6
+  learning_rate: float = 1e-3  # of Adam; the paper gives none, this is the default of Kingma and Ba (2015)
+  reduction: str = "mean"  # of the loss over the batch; the challenge sums
+  seed: int = 0
+
+  def __post_init__(self):
+    require(self.recipe in RECIPES, "recipe", self.recipe, ", ".join(RECIPES))
+    require(self.steps >= 1, "steps", self.steps, "a whole number, at least 1")
+    require(self.batch_size >= 1, "batch_size", self.batch_size, "a whole number of examples, at least 1")
+    require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
+    require(self.reduction in ("mean", "sum"), "reduction", self.reduction, "mean, sum")
+    require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+  """Where a run writes and how often; nothing here changes the weights."""
+
+  model_dir: str = ""  # empty: models/<recipe>
+  checkpoint_every: int = 300  # steps; the challenge's
+  keep: int = 3  # newest checkpoints kept; the challenge's
+  log_every: int = 100  # steps between lines of progress and of metrics.jsonl; the challenge's
+  summary_every: int = 100  # steps between TensorBoard summaries; the challenge's
+  eval_every: int = 1_000  # steps between evaluations on the validation split; 0: none
+
+  def __post_init__(self):
+    for name in ("checkpoint_every", "keep", "log_every", "summary_every"):
+      require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number, at least 1")
+    require(self.eval_every >= 0, "eval_every", self.eval_every, "a whole number of steps, 0 for never")
+
+
+RECIPES = {
+    "paper": {"k": 8, "epsilon": 0.3, "alpha": None, "random_start": True, "loss": "xent", "adversarial": True,
+              "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
+    "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
+                  "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
+    "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
+}
+
+# The challenge's config.json, key by key; None: known there, but of no use to training here.
+CHALLENGE_KEYS = {
+    "model_dir": "model_dir", "random_seed": "seed", "max_num_training_steps": "steps",
+    "num_output_steps": "log_every", "num_summary_steps": "summary_every", "num_checkpoint_steps": "checkpoint_every",
+    "training_batch_size": "batch_size", "epsilon": "epsilon", "k": "k", "a": "alpha", "random_start": "random_start",
+    "loss_func": "loss", "num_eval_examples": None, "eval_batch_size": None, "eval_on_cpu": None,
+    "store_adv_path": None, "_comment": None,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """A whole run. Outside of Python it is flat: every field of the three parts has a name of its own."""
+
+  attack: AttackConfig = dataclasses.field(default_factory=AttackConfig)
+  training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+  run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+  @classmethod
+  def from_values(cls, values):
+    """Builds a config from flat {name: value}; names that are missing take the paper's value.
+
+    Raises:
+      UserError: a name that there is not, a value of the wrong type, or one out of range.
+    """
+    unknown = sorted(set(values) - set(FIELDS))
+    require(not unknown, "setting", ", ".join(unknown), ", ".join(FIELDS))
+    parts = {part: {} for part in PARTS}
+    for name, value in values.items():
+      part, type_ = FIELDS[name]
+      parts[part][name] = _typed(name, value, type_)
+    config = cls(**{part: PARTS[part](**given) for part, given in parts.items()})
+    if config.run.model_dir:
+      return config
+    model_dir = os.path.join("models", config.training.recipe)
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, model_dir=model_dir))
+
+  def values(self):
+    """Flat {name: value}, the inverse of `from_values`."""
+    return {name: value for part in PARTS for name, value in dataclasses.asdict(getattr(self, part)).items()}
+
+  def experiment(self):
+    """The settings that decide the weights after a given number of steps, flat.
+
+    `steps` is not one of them: a run may be made longer. `recipe` is only the name of a set of them.
+    """
+    free = {"steps", "recipe", *dataclasses.asdict(self.run)}
+    return {name: value for name, value in self.values().items() if name not in free}
+
+
+PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig}
+FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
+          for part, cls in PARTS.items() for field in dataclasses.fields(cls)}
+
+
+def resolve(flags, recipe=None, path=None):
+  """The effective config: what `flags` say, else the recipe, else the file, else the paper.
+
+  Args:
+    flags: {name: value} of what was given on the command line.
+    recipe: name in `RECIPES`, or None.
+    path: of a JSON file, ours or the challenge's, or None.
+
+  Returns:
+    (config, notices): the `Config`, and lines worth telling the user.
+
+  Raises:
+    UserError: as `Config.from_values`, or a file that cannot be used.
+  """
+  values, notices = read_file(path) if path else ({}, [])
+  if recipe:
+    require(recipe in RECIPES, "recipe", recipe, ", ".join(RECIPES))
+    values |= {"recipe": recipe, **RECIPES[recipe]}
+  elif values.get("recipe"):
+    require(values["recipe"] in RECIPES, "recipe", values["recipe"], ", ".join(RECIPES))
+    values = RECIPES[values["recipe"]] | values
+  return Config.from_values(values | flags), notices
+
+
+def read_file(path):
+  """Reads a config.json: ours (`versions` is left aside), or the challenge's with its own names.
+
+  Returns:
+    ({name: value}, notices), in our names.
+
+  Raises:
+    UserError: the file cannot be read, is not a JSON object, or has keys that neither we nor the challenge know.
+  """
+  try:
+    with open(path, encoding="utf-8") as file:
+      given = json.load(file)
+  except OSError as error:
+    raise UserError(f"config {path!r} cannot be read: {error.strerror}") from error
+  except ValueError as error:
+    raise UserError(f"config {path!r} is not JSON: {error}") from error
+  require(isinstance(given, dict), f"config {path!r}", type(given).__name__, "a JSON object")
+  given.pop("versions", None)
+  unknown = sorted(set(given) - set(FIELDS) - set(CHALLENGE_KEYS))
+  known = sorted(set(FIELDS) | set(CHALLENGE_KEYS) - {"_comment"})
+  require(not unknown, f"key in {path!r}", ", ".join(unknown), ", ".join(known))
+  values = {CHALLENGE_KEYS.get(key, key): value for key, value in given.items()}
+  values.pop(None, None)
+  unused = sorted(key for key in given if key != "_comment" and CHALLENGE_KEYS.get(key, key) is None)
+  return values, [f"{path}: {', '.join(unused)} not used in training"] if unused else []
+
+
+def _typed(name, value, type_):
+  """`value` as `type_` (int, float, bool, str, or one of them or None), or UserError."""
+  accepted = typing.get_args(type_) if isinstance(type_, types.UnionType) else (type_,)
+  if float in accepted and type(value) is int:
+    return float(value)
+  require(type(value) in accepted, name, value,
+          " or ".join("null" if kind is type(None) else NAMES[kind] for kind in accepted))
+  return value
+
+
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}

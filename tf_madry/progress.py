@@ -1,0 +1,149 @@
+"""What a run tells while it goes on: progress bar or lines, metrics.jsonl, TensorBoard."""
+
+import json
+import os
+import sys
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tf_madry import checkpoints
+
+METRICS = "metrics.jsonl"
+ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
+
+
+class Progress:
+  """Reports one training run.
+
+  Time that counts as training is the time inside the steps; the first step after a start, which compiles, is left out of
+  every speed.
+
+  Args:
+    config: `Config` of the run.
+    start: step the run starts or resumes from.
+    elapsed: seconds the run has taken before, for a resumed one.
+  """
+
+  def __init__(self, config, start=0, elapsed=0.0):
+    self.config = config
+    self._began = time.monotonic() - elapsed
+    self._steps = self._seconds = 0  # timed since the last report
+    self._timed_steps = self._timed_seconds = 0  # timed since the start
+    self._compiled = False
+    self._estimated = False
+    path = os.path.join(config.run.model_dir, METRICS)
+    keep_until(path, start)
+    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
+    self._writer = tf.summary.create_file_writer(config.run.model_dir)
+    self._bar = tqdm(total=config.training.steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.05,
+                     disable=not sys.stderr.isatty())
+
+  @property
+  def elapsed(self):
+    """Seconds since the run first began, stops left out."""
+    return time.monotonic() - self._began
+
+  def timed(self, seconds):
+    """Counts one step that took so many seconds."""
+    self._bar.update()
+    if not self._compiled:
+      self._compiled = True
+      return
+    self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+    self._timed_steps, self._timed_seconds = self._timed_steps + 1, self._timed_seconds + seconds
+    if not self._estimated and self._timed_steps == ESTIMATE_AFTER:
+      self._estimated = True
+      steps = self.config.training.steps
+      total = steps * self._timed_seconds / self._timed_steps
+      self.say(f"{steps:,} steps will take about {duration(total)} (extrapolated from {self._timed_steps} steps; "
+               "compiling left out)")
+
+  def report(self, step, values, images):
+    """Logs the values of a step: to the terminal and metrics.jsonl, and to TensorBoard.
+
+    Args:
+      step: number of steps done.
+      values: {name: number}, names as in metrics.jsonl.
+      images: the adversarial batch, [batch, height, width, channels].
+    """
+    run = self.config.run
+    if step % run.log_every == 0 or step == self.config.training.steps:
+      speed = self._steps / self._seconds if self._steps else None
+      self._steps = self._seconds = 0
+      per_second = speed and round(speed * self.config.training.batch_size, 1)
+      self.record(step, {"split": "train", **values, "examples_per_second": per_second})
+      left = (self.config.training.steps - step) / speed if speed else None
+      self._show(step, values, speed, left)
+    if step % run.summary_every == 0:
+      self._summarise(step, values, images)
+
+  def record(self, step, values):
+    """Appends one object to metrics.jsonl."""
+    row = {"step": step, "time": round(self.elapsed, 3), **values}
+    self._file.write(json.dumps(row) + "\n")
+    self._file.flush()
+
+  def say(self, line):
+    """Prints a line, above the bar if there is one."""
+    if self._bar.disable:
+      print(line, flush=True)
+    else:
+      self._bar.write(line)
+
+  def _show(self, step, values, speed, left):
+    shown = {"nat": f"{values['natural_accuracy']:.1%}", "adv": f"{values['adversarial_accuracy']:.1%}",
+             "loss": f"{values['loss']:.4f}"}
+    if not self._bar.disable:
+      self._bar.set_postfix(shown)
+      return
+    pace = f"{speed:.2f} steps/s, {duration(left)} left" if speed else "compiling"
+    print(f"step {step:,}/{self.config.training.steps:,}  {'  '.join(f'{k} {v}' for k, v in shown.items())}  {pace}",
+          flush=True)
+
+  def _summarise(self, step, values, images):
+    # The challenge logs training values twice, so that a run's curve lies over its evaluation's and over other runs'.
+    with self._writer.as_default(step=step):
+      for suffix in ("adv train", "adv"):
+        tf.summary.scalar(f"accuracy {suffix}", values["adversarial_accuracy"])
+        tf.summary.scalar(f"xent {suffix}", values["loss"])
+      tf.summary.scalar("accuracy nat train", values["natural_accuracy"])
+      tf.summary.image("images adv train", images[:3])
+    self._writer.flush()
+
+  def close(self):
+    """Closes files and the bar."""
+    self._bar.close()
+    self._file.close()
+    self._writer.close()
+
+
+def keep_until(path, step):
+  """Takes the lines after `step` out of a metrics.jsonl, so that a resumed run does not say them twice.
+
+  A last line that was cut short goes too.
+  """
+  if not os.path.exists(path):
+    return
+  with open(path, encoding="utf-8") as file:
+    lines = file.readlines()
+  kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]
+  if kept != lines:
+    with checkpoints.replacing(path) as file:
+      file.write("".join(kept).encode())
+
+
+def _step_of(line):
+  try:
+    return json.loads(line)["step"]
+  except (ValueError, KeyError, TypeError):
+    return None
+
+
+def duration(seconds):
+  """Seconds for people: '45 s', '12 min', '5 h 40 min'."""
+  if seconds < 100:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
