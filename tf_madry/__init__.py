@@ -1,5 +1,7 @@
 """Efficient adversarial training in TensorFlow 2, after Bhat, Tsipras and Mądry (2018)."""
 
+__version__ = "0.1.0"
+
 
 def load_model(model_dir):
   """Returns the trained Keras model of a model directory, from its newest whole checkpoint.

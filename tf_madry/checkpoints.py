@@ -4,19 +4,18 @@ A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`
 step, and the config as JSON. NumPy's archive carries a checksum of every array, so that reading it is verifying it.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import re
 import sys
-import tempfile
 import zipfile
 import zlib
 from typing import NamedTuple
 
 import numpy as np
 
+from tf_madry import files
+from tf_madry import model as network
 from tf_madry.config import Config
 from tf_madry.errors import UserError, require
 
@@ -58,38 +57,13 @@ def save(model_dir, step, config, arrays, *, keep):
   path = os.path.join(folder, f"step-{step:08d}.npz")
   try:
     os.makedirs(folder, exist_ok=True)
-    with replacing(path) as file:
+    with files.replacing(path) as file:
       np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values()))}, **arrays)
   except OSError as error:
     raise UserError(f"checkpoint {path!r} cannot be written: {error.strerror}; earlier checkpoints are intact") from error
   for older in list_paths(model_dir)[keep:]:
     os.remove(older)
   return path
-
-
-@contextlib.contextmanager
-def replacing(path):
-  """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
-  folder = os.path.dirname(path) or "."
-  descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-  try:
-    with os.fdopen(descriptor, "wb") as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
-    os.replace(temporary, path)
-  except BaseException:
-    os.remove(temporary)
-    raise
-  # Without this the rename itself may be lost with the power.
-  directory = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(directory)
-  finally:
-    os.close(directory)
 
 
 def list_paths(model_dir):
@@ -168,7 +142,6 @@ def load_model(path):
 
 def model_of(checkpoint):
   """The `LoadedModel` of a `Checkpoint`."""
-  from tf_madry import model as network
   config = Config.from_values(checkpoint.values)
   image_shape, num_classes = checkpoint.arrays["image_shape"], checkpoint.arrays["num_classes"]
   model = network.build(tuple(int(size) for size in image_shape), int(num_classes))
@@ -194,28 +167,3 @@ def restore(variables, checkpoint):
     require(found.shape == tuple(variable.shape), f"{name} of {checkpoint.path!r}", found.shape, expected)
   for name, variable in variables.items():
     variable.assign(checkpoint.arrays[name])
-
-
-@contextlib.contextmanager
-def exclusive(model_dir):
-  """Creates a model directory if need be and keeps other runs out of it as long as the block lasts.
-
-  The lock goes with the process, however it ends.
-
-  Raises:
-    UserError: the directory cannot be made or written, or another run has it.
-  """
-  try:
-    os.makedirs(model_dir, exist_ok=True)
-    descriptor = os.open(os.path.join(model_dir, ".lock"), os.O_RDWR | os.O_CREAT, 0o666)
-  except OSError as error:
-    raise UserError(f"model_dir {model_dir!r} cannot be written: {error.strerror}") from error
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError as error:
-    os.close(descriptor)
-    raise UserError(f"model_dir {model_dir!r} is in use by another run; choose another one") from error
-  try:
-    yield
-  finally:
-    os.close(descriptor)

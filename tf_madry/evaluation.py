@@ -1,85 +1,114 @@
-"""Accuracy and loss of a model, natural and under attack."""
+"""Evaluating what is on disk: a model directory or a checkpoint, once, or each new checkpoint as it appears."""
 
-import dataclasses
-import math
+import json
+import os
+import sys
 import time
 
-import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
-from tf_madry import datasets, seeds
-from tf_madry.attacks.losses import xent
+from tf_madry import checkpoints, datasets, files, measure
+from tf_madry.errors import UserError, require
 
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-  """One evaluation. Accuracies are in [0, 1], losses mean cross-entropies, intervals 95 % (Wilson).
-
-  An example counts as right under attack only if the model is right on the natural image too: that image lies in the
-  ball, so an attack that makes the model right by accident has not shown it to be robust.
-  """
-
-  attack: str
-  n: int
-  natural_accuracy: float
-  natural_interval: tuple
-  natural_loss: float
-  adversarial_accuracy: float
-  adversarial_interval: tuple
-  adversarial_loss: float
-  seconds: float
+POLL_SECONDS = 2.0
+SPLITS = ("test", "validation", "train")
 
 
-def evaluate(model, attack, split, *, batch_size=200, seed=0, on_batch=None):
-  """Runs an attack on every example of a split and counts what stands.
+def evaluate(loaded, attack, split, *, batch_size, seed):
+  """Measures a loaded model under an attack, with a progress bar in a terminal.
 
   Args:
-    model: maps float32 images to logits.
-    attack: called as `attack(model, images, labels, seed=…)`.
+    loaded: `checkpoints.LoadedModel`.
+    attack: see `tf_madry.attacks`.
     split: `datasets.Split`.
-    batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
+    batch_size: examples at a time.
     seed: of the attack.
-    on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
 
   Returns:
-    `Result`.
+    `measure.Result`.
   """
-  began = time.monotonic()
-  natural_right, adversarial_right, natural_loss, adversarial_loss = [], [], [], []
-  for start in range(0, len(split), batch_size):
-    images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
-    labels = tf.constant(split.labels[start:start + batch_size])
-    adversarial = attack(model, images, labels, seed=seeds.key(seed, start, "evaluation"))
-    right, loss = score(model, images, labels)
-    right_under_attack, loss_under_attack = score(model, adversarial, labels)
-    natural_right.append(right.numpy())
-    natural_loss.append(loss.numpy())
-    adversarial_right.append(right.numpy() & right_under_attack.numpy())
-    adversarial_loss.append(loss_under_attack.numpy())
-    if on_batch:
-      on_batch(start + len(labels), _mean(natural_right), _mean(adversarial_right))
-  n, natural, adversarial = len(split), _mean(natural_right), _mean(adversarial_right)
-  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), adversarial, wilson(adversarial, n),
-                _mean(adversarial_loss), time.monotonic() - began)
+  with tqdm(total=len(split), unit="example", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+    def show(done, natural, adversarial):
+      bar.set_postfix(nat=f"{natural:.2%}", adv=f"{adversarial:.2%}")
+      bar.update(done - bar.n)
+    return measure.measure(loaded.model, attack, split, batch_size=batch_size, seed=seed, on_batch=show)
 
 
-@tf.function(reduce_retracing=True)
-def score(model, images, labels):
-  """(whether the model is right, cross-entropy) of every example, each [batch]."""
-  logits = model(images)
-  return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)
+def choose_split(dataset_name, split, num_examples=None):
+  """The first `num_examples` (None: all) of a split of a dataset."""
+  require(split in SPLITS, "split", split, ", ".join(SPLITS))
+  chosen = getattr(datasets.load(dataset_name), split)
+  return chosen if num_examples is None else chosen.head(num_examples)
 
 
-def _mean(parts):
-  return float(np.concatenate(parts).mean(dtype=np.float64))
+def lines(result, loaded, split):
+  """A `measure.Result` as lines of text."""
+  def accuracy(value, interval):
+    return f"{value:7.2%}  (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
+  yield f"{loaded.path}, step {loaded.step:,}: {result.n:,} {split} examples in {result.seconds:.0f} s"
+  yield f"attack: {result.attack}"
+  yield f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  loss {result.natural_loss:.4f}"
+  yield (f"adversarial:  {accuracy(result.adversarial_accuracy, result.adversarial_interval)}"
+         f"  loss {result.adversarial_loss:.4f}")
 
 
-def wilson(accuracy, n, z=1.959964):
-  """The 95 % interval of a proportion that was measured on n examples (Wilson 1927).
+def write_json(path, result, loaded, split):
+  """Writes a `measure.Result` as a JSON object, with the model and the split it belongs to."""
+  values = {"model": loaded.path, "step": loaded.step, "split": split, **vars(result)}
+  try:
+    with files.replacing(path) as file:
+      file.write(json.dumps(values, indent=2).encode() + b"\n")
+  except OSError as error:
+    raise UserError(f"json {path!r} cannot be written: {error.strerror}") from error
 
-  Returns:
-    (low, high), both in [0, 1].
+
+def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed):
+  """The challenge's endless evaluation: measures each new checkpoint until Ctrl-C, into model_dir/eval for TensorBoard.
+
+  Args:
+    model_dir: a training run's directory; it may have no checkpoint yet.
+    make_attack: called with the run's `Config`, returns an attack.
+    split_name: name in `SPLITS`.
+    num_examples: how many of its first examples; None for all.
+    batch_size: examples at a time.
+    seed: of the attack.
   """
-  centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
-  half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-  return max(0.0, centre - half), min(1.0, centre + half)
+  require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
+  writer = tf.summary.create_file_writer(os.path.join(model_dir, "eval"))
+  seen = None
+  waiting = False
+  try:
+    while True:
+      newest = next(iter(checkpoints.list_paths(model_dir)), None)
+      if newest in (None, seen):
+        if not waiting:
+          print("no checkpoint yet, waiting" if newest is None else "waiting for the next checkpoint", flush=True)
+        waiting = True
+        time.sleep(POLL_SECONDS)
+        continue
+      waiting, seen = False, newest
+      try:
+        loaded = checkpoints.load_model(newest)
+      except UserError as error:  # removed by the run, or damaged: the next one will do
+        print(f"warning: {error}", file=sys.stderr)
+        continue
+      split = choose_split(loaded.config.training.dataset, split_name, num_examples)
+      result = evaluate(loaded, make_attack(loaded.config), split, batch_size=batch_size, seed=seed)
+      print("\n".join(lines(result, loaded, split_name)), flush=True)
+      _summarise(writer, loaded.step, result)
+  except KeyboardInterrupt:
+    print("stopped")
+  finally:
+    writer.close()
+
+
+def _summarise(writer, step, result):
+  # Under the challenge's tags: adversarial values twice, to lie over the training curve and over other runs.
+  with writer.as_default(step=step):
+    for suffix in ("adv eval", "adv"):
+      tf.summary.scalar(f"xent {suffix}", result.adversarial_loss)
+      tf.summary.scalar(f"accuracy {suffix}", result.adversarial_accuracy)
+    tf.summary.scalar("xent nat", result.natural_loss)
+    tf.summary.scalar("accuracy nat", result.natural_accuracy)
+  writer.flush()

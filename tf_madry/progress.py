@@ -8,7 +8,7 @@ import time
 import tensorflow as tf
 from tqdm import tqdm
 
-from tf_madry import checkpoints
+from tf_madry import files
 
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
@@ -130,7 +130,7 @@ def keep_until(path, step):
     lines = file.readlines()
   kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]
   if kept != lines:
-    with checkpoints.replacing(path) as file:
+    with files.replacing(path) as file:
       file.write("".join(kept).encode())
 
 

@@ -1,9 +1,14 @@
 """What an attack increases: functions of logits [batch, classes] and labels [batch], one number an example.
 
-All are computed in float32 whatever the model computes in.
+Those of `TARGETED` take the class to reach, int32 [batch], as a third argument.
 """
 
 import tensorflow as tf
+
+from tf_madry.errors import require
+
+# Keeps a ratio of logits finite where they are all equal, without a weight anywhere else.
+TINY = 1e-12
 
 
 def xent(logits, labels):
@@ -13,9 +18,7 @@ def xent(logits, labels):
 
 def margin(logits, labels):
   """Logit of the label minus the largest other logit: negative where the model is wrong."""
-  label = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-  # Logits are far above -1e4; the constant takes the label out of the maximum (the challenge does the same).
-  return tf.reduce_sum(label * logits, -1) - tf.reduce_max(logits - 1e4 * label, -1)
+  return _of(labels, logits) - tf.reduce_max(without(labels, logits), -1)
 
 
 def cw(logits, labels):
@@ -26,4 +29,51 @@ def cw(logits, labels):
   return -tf.nn.relu(margin(logits, labels) + 50.0)
 
 
-LOSSES = {"xent": xent, "cw": cw}
+def dlr(logits, labels):
+  """Difference of logits ratio (Croce and Hein 2020, Eq. 6): the margin in units of the first logit's lead on the third.
+
+  Neither a constant added to all logits nor a factor changes it, so that large logits do not hide its gradient as they
+  do that of cross-entropy.
+
+  Raises:
+    UserError: fewer than 3 classes.
+  """
+  require_classes("dlr", logits.shape[-1])
+  top = tf.math.top_k(logits, 3).values
+  return -margin(logits, labels) / (top[:, 0] - top[:, 2] + TINY)
+
+
+def difference(logits, labels, targets):
+  """Logit of the target minus that of the label (Gowal et al. 2019): positive only where the model is wrong."""
+  return _of(targets, logits) - _of(labels, logits)
+
+
+def targeted_dlr(logits, labels, targets):
+  """`difference` in units that no constant and no factor changes (Croce and Hein 2020, Eq. 7).
+
+  Raises:
+    UserError: fewer than 4 classes.
+  """
+  require_classes("targeted_dlr", logits.shape[-1])
+  top = tf.math.top_k(logits, 4).values
+  return difference(logits, labels, targets) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
+
+
+LOSSES = {"xent": xent, "cw": cw, "dlr": dlr}
+TARGETED = {"difference": difference, "targeted_dlr": targeted_dlr}
+FEWEST_CLASSES = {"dlr": 3, "targeted_dlr": 4}
+
+
+def require_classes(loss, num_classes):
+  """Raises `UserError` if the loss of that name is not defined for so few classes."""
+  fewest = FEWEST_CLASSES.get(loss, 2)
+  require(num_classes >= fewest, f"number of classes under loss {loss}", num_classes, f"at least {fewest}")
+
+
+def without(labels, logits):
+  """The logits with that of the label at -inf, so that the largest one is another class's."""
+  return tf.where(tf.one_hot(labels, logits.shape[-1], True, False), -float("inf"), logits)
+
+
+def _of(labels, logits):
+  return tf.gather(logits, labels, batch_dims=1)

@@ -1,24 +1,25 @@
-"""FGSM (Eq. 4), projected gradient descent (Eq. 5), and restarts around any attack.
+"""FGSM (Eq. 4) and projected gradient descent (Eq. 5).
 
     attack = PGD(k=40, alpha=0.01)
     adversarial = attack(model, images, labels, seed=0)
 """
 
 import dataclasses
+import typing
 
 import tensorflow as tf
 
 from tf_madry import seeds
 from tf_madry.attacks import linf
-from tf_madry.attacks.losses import LOSSES, xent
+from tf_madry.attacks.losses import LOSSES, require_classes
+from tf_madry.attacks.standing import num_classes, prepare
 from tf_madry.config import AttackConfig
-from tf_madry.errors import require
 
 
-def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key):
+def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, targets=None):
   """k steps of Eq. 5 from a random point within `radius`: the inner maximum of Eq. 6.
 
-  The body of every gradient attack here; to be called inside a `tf.function` (training does) or as `maximise_compiled`.
+  To be called inside a `tf.function` (training does) or as `maximise_compiled`.
 
   Args:
     model: maps images to logits.
@@ -26,28 +27,45 @@ def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key):
     images: float32 [batch, height, width, channels] in [0, 1].
     labels: int32 [batch].
     k, epsilon, alpha, radius: scalar tensors: steps; radius of the ball, step and random start in units of the pixel
-      range.
+      range. `alpha` may also be of shape [k], a size for each step.
     key: int32 [2], see `seeds.key`.
+    targets: int32 [batch], for a targeted loss only.
 
   Returns:
     Adversarial images, of the shape and type of `images`.
   """
   bounds = linf.ball(images, epsilon)
+  aim = (labels,) if targets is None else (labels, targets)
   x = linf.project(linf.random_point(images, radius, key), bounds)
-  for _ in tf.range(k):
-    with tf.GradientTape() as tape:
-      tape.watch(x)
-      objective = loss(model(x), labels)
-    x = linf.project(x + alpha * tf.sign(tape.gradient(objective, x)), bounds)
+  for step_size in tf.broadcast_to(alpha, [k]):
+    gradient, *_ = differentiate(model, loss, x, aim)
+    x = linf.project(x + step_size * tf.sign(gradient), bounds)
   return x
 
 
 maximise_compiled = tf.function(maximise, reduce_retracing=True)
 
 
+def differentiate(model, loss, images, aim):
+  """Evaluates `loss(model(images), *aim)`.
+
+  Returns:
+    (gradient, loss, logits): the gradient with respect to the images, zero where they do not reach the loss (a model
+    that rounds them, for one); the loss [batch]; the logits [batch, classes].
+  """
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(images)
+    logits = model(images)
+    objective = loss(logits, *aim)
+  zero = tf.UnconnectedGradients.ZERO
+  return tape.gradient(objective, images, unconnected_gradients=zero), objective, logits
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(AttackConfig):
   """Projected gradient descent (Eq. 5), the paper's attack; its settings are those of `AttackConfig`."""
+
+  losses: typing.ClassVar = tuple(LOSSES)
 
   def settings(self):
     """The arguments (loss, k, epsilon, alpha, radius) of `maximise`: tensors, so that one trace serves all values."""
@@ -57,9 +75,10 @@ class PGD(AttackConfig):
 
   def __call__(self, model, images, labels, *, seed=0):
     """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    images, labels = prepare(images, labels)
+    require_classes(self.loss, num_classes(model, images))
     loss, *numbers = self.settings()
-    key = seeds.key(seed, 0, "random start")
-    return maximise_compiled(model, loss, tf.convert_to_tensor(images), tf.convert_to_tensor(labels), *numbers, key)
+    return maximise_compiled(model, loss, images, labels, *numbers, seeds.key(seed, 0, "random start"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,48 +103,3 @@ class FGSM:
   def __call__(self, model, images, labels, *, seed=0):
     """Returns adversarial images of the shape and type of `images`; `seed` is not used."""
     return self._as_pgd()(model, images, labels, seed=seed)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Restarts:
-  """Runs a randomised attack several times, each time only on what still stands.
-
-  Of every example the first success is kept; of one that stands to the end, the try with the highest cross-entropy.
-
-  Attributes:
-    attack: the attack to repeat.
-    restarts: how often it runs at the most.
-  """
-
-  attack: object
-  restarts: int
-
-  def __post_init__(self):
-    require(self.restarts >= 1, "restarts", self.restarts, "a whole number, at least 1")
-
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`."""
-    images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-    best = images
-    highest = tf.fill(tf.shape(labels), -float("inf"))
-    standing = tf.range(tf.shape(labels)[0])
-    for restart in range(self.restarts):
-      tried = self.attack(model, tf.gather(images, standing), tf.gather(labels, standing),
-                          seed=seeds.key(seed, restart, "restart"))
-      fooled, loss = _outcome(model, tried, tf.gather(labels, standing))
-      # A success outbids every loss seen so far, so that it is kept however low its own cross-entropy.
-      better = tf.logical_or(fooled, loss > tf.gather(highest, standing))
-      rows = tf.boolean_mask(standing, better)[:, tf.newaxis]
-      best = tf.tensor_scatter_nd_update(best, rows, tf.boolean_mask(tried, better))
-      highest = tf.tensor_scatter_nd_update(highest, rows, tf.boolean_mask(loss, better))
-      standing = tf.boolean_mask(standing, tf.logical_not(fooled))
-      if tf.size(standing) == 0:
-        break
-    return best
-
-
-@tf.function(reduce_retracing=True)
-def _outcome(model, images, labels):
-  """(whether the model is wrong, cross-entropy), each [batch]."""
-  logits = model(images)
-  return tf.argmax(logits, -1, tf.int32) != labels, xent(logits, labels)

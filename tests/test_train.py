@@ -1,0 +1,194 @@
+"""Training as a whole: what it learns, and that stops, kills and damage do not change it."""
+
+import json
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+from processes import run, start, until
+
+import tf_madry
+from tf_madry import checkpoints, datasets, measure, training
+from tf_madry import config as configs
+from tf_madry.attacks.pgd import PGD
+from tf_madry.errors import UserError
+
+SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 2}
+
+
+def flags(**settings):
+  return [f"--{name}={value}" for name, value in settings.items()]
+
+
+def config(model_dir, **settings):
+  return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, settings.pop("recipe", None))[0]
+
+
+def weights(model_dir):
+  return checkpoints.read_newest(str(model_dir)).arrays
+
+
+def same(left, right):
+  names = {name for name in left if name.startswith(("model/", "optimizer/"))}
+  return bool(names) and all(np.array_equal(left[name], right[name]) for name in names)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+  """A run that was never stopped: a function from a number of steps to its checkpoint's arrays."""
+  folder = tmp_path_factory.mktemp("straight")
+
+  def arrays(steps):
+    run_dir = folder / str(steps)
+    if not run_dir.exists():
+      training.train(config(run_dir, steps=steps))
+    return weights(run_dir)
+  return arrays
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
+  training.train(config(tmp_path, steps=3))
+  assert not same(weights(tmp_path), straight(7))
+  training.train(config(tmp_path, steps=7))
+  assert same(weights(tmp_path), straight(7))
+  rows = [json.loads(line) for line in open(tmp_path / "metrics.jsonl")]
+  assert [row["step"] for row in rows] == [2, 3, 4, 6, 7]
+
+
+def test_another_seed_gives_other_weights(tmp_path, straight):
+  training.train(config(tmp_path, steps=3, seed=1))
+  assert not same(weights(tmp_path), straight(3))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_run_goes_on_as_if_never_stopped(tmp_path, straight, signum, code):
+  process = start("train.py", *flags(**SMALL, model_dir=".", steps=100_000), cwd=tmp_path)
+  until(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").read_text().count("\n") >= 2)
+  process.send_signal(signum)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == code, output
+  assert "Traceback" not in output
+  stopped = checkpoints.read_newest(str(tmp_path)).step
+  assert f"stopped after step {stopped:,}" in output
+  training.train(config(tmp_path, steps=stopped + 2))
+  assert same(weights(tmp_path), straight(stopped + 2))
+
+
+def test_a_second_interrupt_leaves_at_once(tmp_path):
+  # A step of a million gradients: whoever waits for its end waits for hours.
+  process = start("train.py", *flags(model_dir=".", k=1_000_000, batch_size=2), cwd=tmp_path)
+  until(lambda: (tmp_path / "config.json").exists())
+  process.send_signal(signal.SIGINT)
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == 130, output
+  assert checkpoints.list_paths(str(tmp_path)) == []
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, straight):
+  process = start("train.py", *flags(**SMALL, model_dir=".", steps=100_000, checkpoint_every=5), cwd=tmp_path)
+  until(lambda: len(checkpoints.list_paths(str(tmp_path))) == 3)
+  process.kill()
+  process.communicate()
+  step = checkpoints.read_newest(str(tmp_path)).step
+  assert step % 5 == 0
+  training.train(config(tmp_path, steps=step + 2))
+  assert same(weights(tmp_path), straight(step + 2))
+
+
+def test_a_damaged_checkpoint_is_survived(tmp_path, straight, capsys):
+  training.train(config(tmp_path, steps=6, checkpoint_every=2))
+  newest = checkpoints.list_paths(str(tmp_path))[0]
+  os.truncate(newest, 1000)
+  training.train(config(tmp_path, steps=7))
+  assert "step-00000006.npz" in capsys.readouterr().err
+  assert same(weights(tmp_path), straight(7))
+
+
+def test_another_experiment_is_refused_by_name(tmp_path):
+  training.train(config(tmp_path, steps=2))
+  before = weights(tmp_path)
+  with pytest.raises(UserError, match=r"step 2 with k 2, not 3"):
+    training.train(config(tmp_path, steps=4, k=3))
+  with pytest.raises(UserError, match="noresume"):
+    training.train(config(tmp_path, steps=4), resume=False)
+  assert same(weights(tmp_path), before)
+  assert checkpoints.read_newest(str(tmp_path)).step == 2
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+  training.train(config(tmp_path, steps=2))
+  learner_config = config(tmp_path, steps=9)
+
+  class Explodes(training.Synchronous):
+    def __call__(self, step):
+      result = super().__call__(step)
+      return result._replace(loss=result.loss * np.float32("nan")) if step == 4 else result
+
+  with pytest.raises(UserError, match="the loss is nan at step 5; the last good checkpoint is that of step 2"):
+    training.train(learner_config, make_source=Explodes)
+  assert checkpoints.read_newest(str(tmp_path)).step == 2
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+  code, output = run("train.py", *flags(**SMALL, model_dir="run", steps=9, learning_rate=1e38, checkpoint_every=1),
+                     cwd=tmp_path)
+  assert code == 2
+  assert "not finite" in output or "the loss is" in output
+  assert output.count("error:") == 1 and "Traceback" not in output
+  for path in checkpoints.list_paths(str(tmp_path / "run")):
+    assert all(np.isfinite(array).all() for array in checkpoints.read(path).arrays.values())
+
+
+def test_a_disk_that_is_full_is_one_line_and_earlier_checkpoints_stay(tmp_path):
+  training.train(config(tmp_path, steps=2))
+
+  def limit():  # the nearest to a full disk that needs no privileges: files may not grow beyond a megabyte
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+  code, output = run("train.py", *flags(**SMALL, model_dir=".", steps=4), cwd=tmp_path, preexec_fn=limit)
+  assert code == 2
+  assert "cannot be written: File too large; earlier checkpoints are intact" in output
+  assert "Traceback" not in output
+  assert checkpoints.read_newest(str(tmp_path)).step == 2
+  assert os.listdir(tmp_path / "checkpoints") == ["step-00000002.npz"]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--k=0"], "k is 0, accepted: a whole number of steps, at least 1"),
+    (["--epsilon=-0.1"], "epsilon is -0.1, accepted: a number from 0 to 1"),
+    (["--epsilon=1.5"], "epsilon is 1.5"), (["--alpha=0"], "alpha is 0.0"), (["--batch_size=0"], "batch_size is 0"),
+    (["--recipe=slow"], "paper|challenge|natural"), (["--loss=hinge"], "xent|cw"),
+    (["--k=eight"], "eight"), (["--kk=8"], "kk"), (["8"], "'8' is not a flag"),
+    (["--config=none.json"], "'none.json' cannot be read: No such file"),
+    (["--dataset=cifar"], "dataset is 'cifar'"), (["--batch_size=60000"], "55000"),
+    (["--model_dir=/dev/null/run"], "'/dev/null/run' cannot be written: Not a directory"),
+])
+def test_bad_input_is_one_line_and_makes_nothing(tmp_path, arguments, said):
+  code, output = run("train.py", *arguments, cwd=tmp_path)
+  assert code == 2
+  assert said in output
+  assert len(output.splitlines()) == 1, output
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_short_run_learns_to_be_robust(tmp_path):
+  settings = {"epsilon": 0.1, "k": 3, "steps": 250, "batch_size": 64, "log_every": 250}
+  model = training.train(config(tmp_path, **settings))
+  test = datasets.load().test.head(500)
+  attack = PGD(k=20, epsilon=0.1)
+  result = measure.measure(model, attack, test)
+  assert result.natural_accuracy > 0.93
+  assert result.adversarial_accuracy > 0.80
+  loaded = measure.measure(tf_madry.load_model(str(tmp_path)), attack, test)
+  assert (loaded.natural_accuracy, loaded.adversarial_loss) == (result.natural_accuracy, result.adversarial_loss)
+
+
+def test_natural_training_is_not_robust(tmp_path):
+  settings = {"steps": 250, "batch_size": 64, "log_every": 250}
+  model = training.train(config(tmp_path, recipe="natural", **settings))
+  result = measure.measure(model, PGD(k=20, epsilon=0.2), datasets.load().test.head(300))
+  assert result.natural_accuracy > 0.93
+  assert result.adversarial_accuracy < 0.20

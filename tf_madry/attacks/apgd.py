@@ -1,0 +1,162 @@
+"""Auto-PGD (Croce and Hein 2020): gradient ascent with momentum that finds its own step sizes.
+
+    attack = APGD(loss="dlr")
+    adversarial = attack(model, images, labels, seed=0)
+"""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from tf_madry import seeds
+from tf_madry.attacks import linf
+from tf_madry.attacks.losses import LOSSES, require_classes, targeted_dlr
+from tf_madry.attacks.pgd import differentiate
+from tf_madry.attacks.standing import in_turn, num_classes
+from tf_madry.attacks.targeted import likely_targets
+from tf_madry.config import AttackConfig
+from tf_madry.errors import require
+
+MOMENTUM = 0.75  # α of Croce and Hein, §4.1
+# Intervals between checkpoints, in percent of the steps: the first, by how much each is shorter, the shortest (§4.1).
+FIRST, SHORTER, SHORTEST = 22, 3, 6
+
+
+@tf.function(reduce_retracing=True)
+def ascend(model, loss, images, labels, k, epsilon, rho, key, targets=None):
+  """Algorithm 1 of Croce and Hein (2020), every example with a step size of its own.
+
+  At each checkpoint the step of an example is halved, and its search goes back to its best point, if fewer than a share
+  ρ of the steps since the last checkpoint raised the loss, or if neither the step nor the best loss has changed since.
+
+  Args:
+    model: maps images to logits.
+    loss: a function of `losses.py`.
+    images: float32 [batch, height, width, channels] in [0, 1].
+    labels: int32 [batch].
+    k, epsilon, rho: scalar tensors: steps, radius of the ball, ρ.
+    key: int32 [2], see `seeds.key`.
+    targets: int32 [batch], for a targeted loss only.
+
+  Returns:
+    (best, step_sizes): of every example the first image that the model got wrong, else that of the highest loss; and
+    the size of its last step, [batch, 1, 1, 1].
+  """
+  aim = (labels,) if targets is None else (labels, targets)
+  bounds = linf.ball(images, epsilon)
+  x = previous_x = best = linf.project(linf.random_point(images, epsilon, key), bounds)
+  best_gradient = tf.zeros_like(images)
+  flat = tf.zeros_like(images[:, 0, 0, 0])
+  highest, before, at_checkpoint = flat - float("inf"), flat + float("inf"), flat
+  fooled, halved = tf.zeros_like(labels, tf.bool), tf.ones_like(labels, tf.bool)
+  rises = tf.zeros_like(labels)
+  step_sizes = 2 * epsilon * tf.ones_like(images[:, :1, :1, :1])
+  interval, since_checkpoint = _percent(FIRST, k), 0
+
+  step = 0
+  while step <= k and not tf.reduce_all(fooled):
+    gradient, objective, logits = differentiate(model, loss, x, aim)
+    wrong = tf.argmax(logits, -1, tf.int32) != labels
+    better = ~fooled & (wrong | (objective > highest))
+    best = tf.where(_wide(better), x, best)
+    best_gradient = tf.where(_wide(better), gradient, best_gradient)
+    highest = tf.where(better, objective, highest)
+    fooled |= wrong
+    rises += tf.cast(objective > before, tf.int32)
+    before = objective
+
+    if since_checkpoint == interval:
+      # The authors' code has ≤ where their paper has <.
+      few = tf.cast(rises, tf.float32) <= rho * tf.cast(interval, tf.float32)
+      halved = few | (~halved & (highest <= at_checkpoint))
+      step_sizes = tf.where(_wide(halved), step_sizes / 2, step_sizes)
+      x = tf.where(_wide(halved), best, x)
+      gradient = tf.where(_wide(halved), best_gradient, gradient)
+      at_checkpoint, rises = highest, tf.zeros_like(rises)
+      interval, since_checkpoint = tf.maximum(interval - _percent(SHORTER, k), _percent(SHORTEST, k)), 0
+
+    ahead = linf.project(x + step_sizes * tf.sign(gradient), bounds)
+    # The first step has no direction to keep.
+    weight = MOMENTUM if step > 0 else 1.0
+    x, previous_x = linf.project(x + weight * (ahead - x) + (1 - weight) * (x - previous_x), bounds), x
+    step, since_checkpoint = step + 1, since_checkpoint + 1
+  return best, step_sizes
+
+
+def _percent(percent, k):
+  """That share of k steps, at least one."""
+  return tf.maximum(percent * k // 100, 1)
+
+
+def _wide(numbers):
+  """[batch] as [batch, 1, 1, 1], to go with images."""
+  return numbers[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGD:
+  """Auto-PGD; the defaults are those of the paper's ensemble, AutoAttack.
+
+  Attributes:
+    loss: name in `losses.LOSSES`.
+    k: steps; it takes k + 1 gradients to know the loss after the last one.
+    epsilon: radius of the ball, in units of the pixel range.
+    rho: share of the steps that have to raise the loss for the step size to stay.
+  """
+
+  loss: str = "xent"
+  k: int = 100
+  epsilon: float = 0.3
+  rho: float = 0.75
+
+  def __post_init__(self):
+    require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
+    _check(self)
+
+  def __call__(self, model, images, labels, *, seed=0):
+    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    require_classes(self.loss, num_classes(model, images))
+    return in_turn(model, images, labels, [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGDT:
+  """Auto-PGD on the targeted DLR loss, towards the likeliest wrong classes in turn; defaults as in AutoAttack.
+
+  Attributes:
+    k, epsilon, rho: as in `APGD`.
+    targets: how many classes to try, the likeliest first.
+  """
+
+  k: int = 100
+  epsilon: float = 0.3
+  rho: float = 0.75
+  targets: int = 9
+
+  def __post_init__(self):
+    require(self.targets >= 1, "targets", self.targets, "a whole number of classes, at least 1")
+    _check(self)
+
+  def __call__(self, model, images, labels, *, seed=0):
+    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    classes = num_classes(model, images)
+    require_classes("targeted_dlr", classes)
+
+    def towards(rank, images, labels):
+      targets = likely_targets(model, images, labels, tf.constant(rank))
+      return _run(self, model, targeted_dlr, images, labels, seeds.key(seed, rank, "restart"), targets)
+
+    return in_turn(model, images, labels,
+                   (functools.partial(towards, rank) for rank in range(min(self.targets, classes - 1))))
+
+
+def _run(attack, model, loss, images, labels, seed, targets=None):
+  numbers = tf.constant(attack.k), *tf.unstack(tf.constant([attack.epsilon, attack.rho], tf.float32))
+  best, _ = ascend(model, loss, images, labels, *numbers, seeds.key(seed, 0, "random start"), targets)
+  return best
+
+
+def _check(attack):
+  AttackConfig(k=attack.k, epsilon=attack.epsilon)
+  require(0 < attack.rho <= 1, "rho", attack.rho, "a number above 0, at most 1")

@@ -1,0 +1,109 @@
+"""What the three scripts share: flags, one-line errors, exit codes, a quiet TensorFlow."""
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import tempfile
+
+from absl import app, flags
+
+from tf_madry import config as configs
+from tf_madry.errors import UserError
+
+FLAGS = flags.FLAGS
+ERROR_CODE = 2
+
+# What TensorFlow prints on any machine without a GPU, whatever its log level.
+NOISE = re.compile(rb"absl::InitializeLog|oneDNN custom operations|Could not find cuda drivers|failed call to cuInit"
+                   rb"|rebuild TensorFlow with the appropriate compiler flags|optimized to use available CPU")
+
+
+def define_training_flags():
+  """The flags of a training run. None stands for "not given": the recipe, the config file or the paper decides."""
+  flags.DEFINE_integer("k", None, "PGD steps κ of the attack that training defends against (paper: 8)")
+  flags.DEFINE_float("epsilon", None, "radius of the ℓ∞ ball, in units of the pixel range (paper: 0.3)")
+  flags.DEFINE_float("alpha", None, "size of a PGD step (paper: 2.5 ε/κ)")
+  flags.DEFINE_boolean("random_start", None, "start PGD from a random point of the ball (paper: yes)")
+  flags.DEFINE_enum("loss", None, list(configs.AttackConfig.losses), "what the attack increases (paper: xent)")
+  flags.DEFINE_integer("steps", None, "training steps (paper: 60,000)")
+  flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
+  flags.DEFINE_float("learning_rate", None, "of Adam (1e-3)")
+  flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
+  flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in tensorflow-datasets")
+  flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")
+  flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper)")
+  flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")
+  flags.DEFINE_integer("checkpoint_every", None, "steps between checkpoints (300)")
+  flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 for none (1,000)")
+  flags.DEFINE_boolean("resume", True, "go on with the run in --model_dir; --noresume refuses to if there is one")
+
+
+def training_config():
+  """The `Config` that the flags, the recipe, the config file and the paper make; prints what there is to notice."""
+  given = {name: FLAGS[name].value for name in configs.FIELDS if name in FLAGS and FLAGS[name].value is not None}
+  given.pop("recipe", None)
+  config, notices = configs.resolve(given, FLAGS.recipe, FLAGS.config)
+  for notice in notices:
+    print(f"note: {notice}", file=sys.stderr)
+  return config
+
+
+def run(main):
+  """Runs a script's `main()` under absl: an error is one line and exit code 2, a signal has its own exit code."""
+  signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+  app.run(lambda argv: sys.exit(_guarded(main)), flags_parser=_parse)
+
+
+def _parse(argv):
+  try:
+    rest = FLAGS(argv)
+  except flags.Error as error:
+    _fail(error)
+  if len(rest) > 1:
+    _fail(f"argument {rest[1]!r} is not a flag; --help lists them")
+  return rest
+
+
+def _guarded(main):
+  try:
+    return main()
+  except UserError as error:
+    _fail(error)
+  except KeyboardInterrupt:
+    return 128 + signal.SIGINT
+
+
+def _fail(message):
+  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+  sys.exit(ERROR_CODE)
+
+
+def load_tensorflow():
+  """Imports TensorFlow without its usual greetings; everything else it prints is passed on.
+
+  Scripts call it once their flags are known to be good: it takes seconds.
+  """
+  with _without_noise():
+    import tensorflow as tf
+    tf.config.list_logical_devices()
+
+
+@contextlib.contextmanager
+def _without_noise():
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  sys.stderr.flush()
+  original = os.dup(2)
+  with tempfile.TemporaryFile() as caught:
+    os.dup2(caught.fileno(), 2)
+    try:
+      yield
+    finally:
+      sys.stderr.flush()
+      os.dup2(original, 2)
+      os.close(original)
+      caught.seek(0)
+      for line in caught:
+        if not NOISE.search(line):
+          os.write(2, line)

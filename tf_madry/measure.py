@@ -1,0 +1,85 @@
+"""Accuracy and loss of a model, natural and under attack."""
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry import datasets, seeds
+from tf_madry.attacks.losses import xent
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What was measured on n examples. Accuracies are in [0, 1], losses mean cross-entropies, intervals 95 % (Wilson).
+
+  An example counts as right under attack only if the model is right on the natural image too: that image lies in the
+  ball, so an attack that makes the model right by accident has not shown it to be robust.
+  """
+
+  attack: str
+  n: int
+  natural_accuracy: float
+  natural_interval: tuple
+  natural_loss: float
+  adversarial_accuracy: float
+  adversarial_interval: tuple
+  adversarial_loss: float
+  seconds: float
+
+
+def measure(model, attack, split, *, batch_size=200, seed=0, on_batch=None):
+  """Runs an attack on every example of a split and counts what stands.
+
+  Args:
+    model: maps float32 images to logits.
+    attack: called as `attack(model, images, labels, seed=…)`.
+    split: `datasets.Split`.
+    batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
+    seed: of the attack.
+    on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
+
+  Returns:
+    `Result`.
+  """
+  began = time.monotonic()
+  natural_right, adversarial_right, natural_loss, adversarial_loss = [], [], [], []
+  for start in range(0, len(split), batch_size):
+    images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
+    labels = tf.constant(split.labels[start:start + batch_size])
+    adversarial = attack(model, images, labels, seed=seeds.key(seed, start, "evaluation"))
+    right, loss = score(model, images, labels)
+    right_under_attack, loss_under_attack = score(model, adversarial, labels)
+    natural_right.append(right.numpy())
+    natural_loss.append(loss.numpy())
+    adversarial_right.append(right.numpy() & right_under_attack.numpy())
+    adversarial_loss.append(loss_under_attack.numpy())
+    if on_batch:
+      on_batch(start + len(labels), _mean(natural_right), _mean(adversarial_right))
+  n, natural, adversarial = len(split), _mean(natural_right), _mean(adversarial_right)
+  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), adversarial, wilson(adversarial, n),
+                _mean(adversarial_loss), time.monotonic() - began)
+
+
+@tf.function(reduce_retracing=True)
+def score(model, images, labels):
+  """(whether the model is right, cross-entropy) of every example, each [batch]."""
+  logits = model(images)
+  return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)
+
+
+def _mean(parts):
+  return float(np.concatenate(parts).mean(dtype=np.float64))
+
+
+def wilson(accuracy, n, z=1.959964):
+  """The 95 % interval of a proportion that was measured on n examples (Wilson 1927).
+
+  Returns:
+    (low, high), both in [0, 1].
+  """
+  centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+  half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+  return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,252 @@
+"""Adversarial training (Eq. 6): the training step, and the loop that runs, logs, saves and resumes it."""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_madry
+from tf_madry import checkpoints, datasets, files, measure, seeds
+from tf_madry import model as network
+from tf_madry.attacks import pgd
+from tf_madry.attacks.losses import xent
+from tf_madry.errors import UserError, require
+from tf_madry.progress import Progress
+from tf_madry.signals import stop_requests
+
+VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
+
+
+class StepResult(NamedTuple):
+  """What a training step gives: `loss`, `accuracy` (scalars, before the update) and the `images` trained on."""
+
+  loss: tf.Tensor
+  accuracy: tf.Tensor
+  images: tf.Tensor
+
+
+class Learner:
+  """A model with its optimizer and the two halves of Eq. 6.
+
+  Args:
+    config: `Config`.
+    dataset: `datasets.Dataset`; its training images stay on the device as bytes.
+  """
+
+  def __init__(self, config, dataset):
+    self.config = config
+    self.image_shape, self.num_classes = dataset.image_shape, dataset.num_classes
+    self.model = network.build(dataset.image_shape, dataset.num_classes, seed=config.training.seed)
+    # Adam as TensorFlow 1 had it, where ε is 1e-8 (Keras: 1e-7).
+    self.optimizer = keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8, name="adam")
+    self.optimizer.build(self.model.trainable_variables)
+    self.attack = pgd.PGD(**dataclasses.asdict(config.attack))
+    self._images, self._labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
+    self.step = tf.function(self._step)
+
+  def batch(self, indices):
+    """(float32 images, labels) of training examples by number."""
+    return datasets.as_float(tf.gather(self._images, indices)), tf.gather(self._labels, indices)
+
+  def maximise(self, images, labels, step):
+    """The inner maximum of Eq. 6 for the current weights; the images themselves in natural training."""
+    if not self.config.training.adversarial:
+      return images
+    key = seeds.key(self.config.training.seed, step, "random start")
+    loss, *numbers = self.attack.settings()
+    return pgd.maximise(self.model, loss, images, labels, *numbers, key)
+
+  def minimise(self, images, labels):
+    """The outer minimum of Eq. 6: one step of Adam on the given images."""
+    with tf.GradientTape() as tape:
+      logits = self.model(images, training=True)
+      losses = xent(logits, labels)
+      mean = self.config.training.reduction == "mean"
+      objective = tf.reduce_mean(losses) if mean else tf.reduce_sum(losses)
+    weights = self.model.trainable_variables
+    self.optimizer.apply_gradients(zip(tape.gradient(objective, weights), weights, strict=True))
+    accuracy = tf.reduce_mean(tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32))
+    return StepResult(tf.reduce_mean(losses), accuracy, images)
+
+  def _step(self, indices, step):
+    """Crafts a batch and trains on it, in one compiled call."""
+    images, labels = self.batch(indices)
+    return self.minimise(self.maximise(images, labels, step), labels)
+
+  def variables(self):
+    """{name: variable} of everything that a checkpoint has to hold."""
+    return checkpoints.variables_of(self.model, "model") | checkpoints.variables_of(self.optimizer, "optimizer")
+
+
+class Synchronous:
+  """The ordinary source of training steps: craft, then train, on the batches of one process.
+
+  A source is called with the number of the step and returns a `StepResult`; `arrays` and `restore` keep what it needs
+  to go on after a stop, `report` adds to what is logged.
+  """
+
+  def __init__(self, learner, batches):
+    self._learner = learner
+    self._batches = batches
+
+  def __call__(self, step):
+    """Does training step `step` (from 0)."""
+    return self._learner.step(tf.constant(self._batches.indices(step)), tf.constant(step))
+
+  def arrays(self):
+    """{name: array} for the checkpoint: nothing, since batches are a function of the step."""
+    return {}
+
+  def restore(self, checkpoint):
+    """Goes on from a `checkpoints.Checkpoint`."""
+
+  def report(self):
+    """{name: number} for the log."""
+    return {}
+
+
+class Stopped(Exception):
+  """A signal ended the run, after its checkpoint was written; `exit_code` is 128 + the signal's number."""
+
+  def __init__(self, signum):
+    super().__init__(signum)
+    self.exit_code = 128 + signum
+
+
+def train(config, *, resume=True, make_source=Synchronous):
+  """Trains a model as `config` says, from where its model directory left off.
+
+  Args:
+    config: `Config`.
+    resume: False: refuse a directory that already holds a run.
+    make_source: called with (learner, batches); returns a source of steps, see `Synchronous`.
+
+  Returns:
+    The trained Keras model.
+
+  Raises:
+    UserError: bad settings or data, a directory that belongs to another experiment or cannot be written, no whole
+      checkpoint, a loss that is not finite.
+    Stopped: SIGINT or SIGTERM came; the run was saved.
+  """
+  dataset = datasets.load(config.training.dataset)
+  batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
+  with files.exclusive(config.run.model_dir), stop_requests() as stop:
+    checkpoint = _resumable(config, resume)
+    learner = Learner(config, dataset)
+    source = make_source(learner, batches)
+    start, elapsed = 0, 0.0
+    if checkpoint:
+      checkpoints.restore(learner.variables(), checkpoint)
+      source.restore(checkpoint)
+      start, elapsed = checkpoint.step, float(checkpoint.arrays["elapsed"])
+    write_config(config)
+    progress = Progress(config, start, elapsed)
+    try:
+      for line in describe(config, start):
+        progress.say(line)
+      _loop(config, learner, source, batches, dataset, progress, start, stop)
+    finally:
+      progress.close()
+  return learner.model
+
+
+def _resumable(config, resume):
+  """The checkpoint to go on from, or None for a new run."""
+  checkpoint = checkpoints.read_newest(config.run.model_dir)
+  if checkpoint is None:
+    return None
+  where = f"model_dir {config.run.model_dir!r} holds a run at step {checkpoint.step:,}"
+  require(resume, "noresume", config.run.model_dir, f"a directory without a run ({where})")
+  theirs = checkpoint.values
+  for name, value in config.experiment().items():
+    if theirs.get(name) != value:
+      raise UserError(f"{where} with {name} {theirs.get(name)!r}, not {value!r}: "
+                      f"continue it with its own {name}, or choose another --model_dir")
+  return checkpoint
+
+
+def _loop(config, learner, source, batches, dataset, progress, start, stop):
+  run, steps = config.run, config.training.steps
+  saved = start
+  if start >= steps:
+    progress.say(f"already trained for {start:,} of {steps:,} steps: nothing to do")
+  for step in range(start, steps):
+    done = step + 1
+    logs = done % run.log_every == 0 or done % run.summary_every == 0 or done == steps
+    # Natural accuracy costs a forward pass of its own, and has to come before the update to fit the other numbers.
+    natural = _natural_accuracy(learner, batches.indices(step)) if logs else None
+    began = time.monotonic()
+    result = source(step)
+    loss = float(result.loss)
+    progress.timed(time.monotonic() - began)
+    if not math.isfinite(loss):
+      raise UserError(f"the loss is {loss} at step {done:,}; the last good checkpoint is that of step {saved:,}")
+    if logs:
+      values = {"natural_accuracy": natural, "adversarial_accuracy": float(result.accuracy), "loss": loss}
+      progress.report(done, values | source.report(), result.images)
+    if run.eval_every and (done % run.eval_every == 0 or done == steps):
+      _validate(learner, dataset.validation, progress, done)
+    if done % run.checkpoint_every == 0 or done == steps or stop.signum:
+      save(config, learner, source, progress, done)
+      saved = done
+    if stop.signum:
+      progress.say(f"stopped after step {done:,}, saved in {run.model_dir}; the same command goes on from here")
+      raise Stopped(stop.signum)
+
+
+def _natural_accuracy(learner, indices):
+  right, _ = measure.score(learner.model, *learner.batch(indices))
+  return float(tf.reduce_mean(tf.cast(right, tf.float32)))
+
+
+def _validate(learner, split, progress, step):
+  split = split.head(min(len(split), VALIDATION_EXAMPLES))
+  result = measure.measure(learner.model, learner.attack, split, seed=learner.config.training.seed)
+  progress.record(step, {
+      "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
+      "adversarial_accuracy": result.adversarial_accuracy, "natural_loss": result.natural_loss,
+      "loss": result.adversarial_loss})
+  progress.say(f"step {step:,}  validation: natural {result.natural_accuracy:.1%}, adversarial "
+               f"{result.adversarial_accuracy:.1%} (n = {result.n:,})")
+
+
+def save(config, learner, source, progress, step):
+  """Writes a checkpoint of the whole run; refuses weights that are not finite."""
+  arrays = {name: variable.numpy() for name, variable in learner.variables().items()}
+  for name, array in arrays.items():
+    if not np.isfinite(array).all():
+      raise UserError(f"{name} is not finite after step {step:,}; the last good checkpoint was kept")
+  arrays |= {"step": np.int64(step), "elapsed": np.float64(progress.elapsed),
+             "image_shape": np.int32(learner.image_shape), "num_classes": np.int32(learner.num_classes)}
+  checkpoints.save(config.run.model_dir, step, config, arrays | source.arrays(), keep=config.run.keep)
+
+
+def write_config(config):
+  """Writes config.json: the effective config, and what it ran with."""
+  versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
+              "tf_madry": tf_madry.__version__}
+  path = os.path.join(config.run.model_dir, "config.json")
+  try:
+    with files.replacing(path) as file:
+      file.write(json.dumps(config.values() | {"versions": versions}, indent=2).encode() + b"\n")
+  except OSError as error:
+    raise UserError(f"{path!r} cannot be written: {error.strerror}") from error
+
+
+def describe(config, start):
+  """Lines that say what a run will do."""
+  training, attack = config.training, config.attack
+  against = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
+             f"{'random start' if attack.random_start else 'no random start'}") if training.adversarial else "nothing"
+  yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "
+         f"{training.learning_rate:g}, seed {training.seed}, against {against}")
+  yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
+  if start:
+    yield f"resuming from step {start:,}"
