@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -18,8 +19,11 @@ from tf_madry.errors import UserError
 SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 2}
 
 
-def flags(**settings):
-  return [f"--{name}={value}" for name, value in settings.items()]
+def arguments(folder, **settings):
+  """The command line of a small run in `folder`/run, with some of it in a config file."""
+  path = folder / "settings.json"
+  path.write_text(json.dumps(SMALL))
+  return [f"--config={path}", f"--model_dir={folder / 'run'}", *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def config(model_dir, **settings):
@@ -64,38 +68,42 @@ def test_another_seed_gives_other_weights(tmp_path, straight):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on_as_if_never_stopped(tmp_path, straight, signum, code):
-  process = start("train.py", *flags(**SMALL, model_dir=".", steps=100_000), cwd=tmp_path)
-  until(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").read_text().count("\n") >= 2)
+  process = start("train.py", *arguments(tmp_path, steps=100_000), cwd=tmp_path)
+  metrics = tmp_path / "run" / "metrics.jsonl"
+  until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2)
   process.send_signal(signum)
   output, _ = process.communicate(timeout=60)
   assert process.returncode == code, output
   assert "Traceback" not in output
-  stopped = checkpoints.read_newest(str(tmp_path)).step
+  stopped = checkpoints.read_newest(str(tmp_path / "run")).step
   assert f"stopped after step {stopped:,}" in output
-  training.train(config(tmp_path, steps=stopped + 2))
-  assert same(weights(tmp_path), straight(stopped + 2))
+  training.train(config(tmp_path / "run", steps=stopped + 2))
+  assert same(weights(tmp_path / "run"), straight(stopped + 2))
 
 
 def test_a_second_interrupt_leaves_at_once(tmp_path):
   # A step of a million gradients: whoever waits for its end waits for hours.
-  process = start("train.py", *flags(model_dir=".", k=1_000_000, batch_size=2), cwd=tmp_path)
-  until(lambda: (tmp_path / "config.json").exists())
+  process = start("train.py", *arguments(tmp_path, k=1_000_000, batch_size=2), cwd=tmp_path)
+  until(lambda: (tmp_path / "run" / "config.json").exists())
   process.send_signal(signal.SIGINT)
+  time.sleep(0.5)  # two signals at once would arrive as one
+  assert process.poll() is None
   process.send_signal(signal.SIGINT)
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 130, output
-  assert checkpoints.list_paths(str(tmp_path)) == []
+  assert checkpoints.list_paths(str(tmp_path / "run")) == []
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, straight):
-  process = start("train.py", *flags(**SMALL, model_dir=".", steps=100_000, checkpoint_every=5), cwd=tmp_path)
-  until(lambda: len(checkpoints.list_paths(str(tmp_path))) == 3)
+  process = start("train.py", *arguments(tmp_path, steps=100_000, checkpoint_every=5), cwd=tmp_path)
+  run_dir = str(tmp_path / "run")
+  until(lambda: len(checkpoints.list_paths(run_dir)) == 3)
   process.kill()
   process.communicate()
-  step = checkpoints.read_newest(str(tmp_path)).step
+  step = checkpoints.read_newest(run_dir).step
   assert step % 5 == 0
-  training.train(config(tmp_path, steps=step + 2))
-  assert same(weights(tmp_path), straight(step + 2))
+  training.train(config(run_dir, steps=step + 2))
+  assert same(weights(run_dir), straight(step + 2))
 
 
 def test_a_damaged_checkpoint_is_survived(tmp_path, straight, capsys):
@@ -133,8 +141,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
-  code, output = run("train.py", *flags(**SMALL, model_dir="run", steps=9, learning_rate=1e38, checkpoint_every=1),
-                     cwd=tmp_path)
+  code, output = run("train.py", *arguments(tmp_path, steps=9, learning_rate=1e38, checkpoint_every=1), cwd=tmp_path)
   assert code == 2
   assert "not finite" in output or "the loss is" in output
   assert output.count("error:") == 1 and "Traceback" not in output
@@ -143,20 +150,20 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
 
 def test_a_disk_that_is_full_is_one_line_and_earlier_checkpoints_stay(tmp_path):
-  training.train(config(tmp_path, steps=2))
+  training.train(config(tmp_path / "run", steps=2))
 
   def limit():  # the nearest to a full disk that needs no privileges: files may not grow beyond a megabyte
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
-  code, output = run("train.py", *flags(**SMALL, model_dir=".", steps=4), cwd=tmp_path, preexec_fn=limit)
+  code, output = run("train.py", *arguments(tmp_path, steps=4), cwd=tmp_path, preexec_fn=limit)
   assert code == 2
   assert "cannot be written: File too large; earlier checkpoints are intact" in output
   assert "Traceback" not in output
-  assert checkpoints.read_newest(str(tmp_path)).step == 2
-  assert os.listdir(tmp_path / "checkpoints") == ["step-00000002.npz"]
+  assert checkpoints.read_newest(str(tmp_path / "run")).step == 2
+  assert os.listdir(tmp_path / "run" / "checkpoints") == ["step-00000002.npz"]
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("given", "said"), [
     (["--k=0"], "k is 0, accepted: a whole number of steps, at least 1"),
     (["--epsilon=-0.1"], "epsilon is -0.1, accepted: a number from 0 to 1"),
     (["--epsilon=1.5"], "epsilon is 1.5"), (["--alpha=0"], "alpha is 0.0"), (["--batch_size=0"], "batch_size is 0"),
@@ -166,8 +173,8 @@ def test_a_disk_that_is_full_is_one_line_and_earlier_checkpoints_stay(tmp_path):
     (["--dataset=cifar"], "dataset is 'cifar'"), (["--batch_size=60000"], "55000"),
     (["--model_dir=/dev/null/run"], "'/dev/null/run' cannot be written: Not a directory"),
 ])
-def test_bad_input_is_one_line_and_makes_nothing(tmp_path, arguments, said):
-  code, output = run("train.py", *arguments, cwd=tmp_path)
+def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
+  code, output = run("train.py", *given, cwd=tmp_path)
   assert code == 2
   assert said in output
   assert len(output.splitlines()) == 1, output
@@ -175,20 +182,19 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, arguments, said):
 
 
 def test_a_short_run_learns_to_be_robust(tmp_path):
-  settings = {"epsilon": 0.1, "k": 3, "steps": 250, "batch_size": 64, "log_every": 250}
+  settings = {"epsilon": 0.1, "steps": 250, "batch_size": 50, "log_every": 250}
   model = training.train(config(tmp_path, **settings))
-  test = datasets.load().test.head(500)
-  attack = PGD(k=20, epsilon=0.1)
+  test = datasets.load().test.head(300)
+  attack = PGD(k=10, epsilon=0.1)
   result = measure.measure(model, attack, test)
-  assert result.natural_accuracy > 0.93
-  assert result.adversarial_accuracy > 0.80
+  assert result.natural_accuracy > 0.90
+  assert result.adversarial_accuracy > 0.50  # natural training for as long leaves less than 0.25
   loaded = measure.measure(tf_madry.load_model(str(tmp_path)), attack, test)
   assert (loaded.natural_accuracy, loaded.adversarial_loss) == (result.natural_accuracy, result.adversarial_loss)
 
 
 def test_natural_training_is_not_robust(tmp_path):
-  settings = {"steps": 250, "batch_size": 64, "log_every": 250}
-  model = training.train(config(tmp_path, recipe="natural", **settings))
-  result = measure.measure(model, PGD(k=20, epsilon=0.2), datasets.load().test.head(300))
-  assert result.natural_accuracy > 0.93
-  assert result.adversarial_accuracy < 0.20
+  model = training.train(config(tmp_path, recipe="natural", steps=250, batch_size=50, log_every=250))
+  result = measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(300))
+  assert result.natural_accuracy > 0.90
+  assert result.adversarial_accuracy < 0.25
