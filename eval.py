@@ -1,6 +1,8 @@
-"""Natural and adversarial accuracy of a trained model.
+"""Accuracy of a trained model, natural and under attack; the MNIST challenge's attack files and leaderboard.
 
     python eval.py --model_dir models/paper --attack pgd --k 40 --alpha 0.01
+    python eval.py --attack suite --num_examples 1000
+    python eval.py --attack_file attack.npy
 """
 
 import dataclasses
@@ -9,55 +11,152 @@ import os
 from absl import flags
 
 from tf_madry import cli
-from tf_madry.errors import require
+from tf_madry.errors import UserError, require
 
 FLAGS = flags.FLAGS
-ATTACK_SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start")
+SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
+# What each way of evaluating has a use for.
+ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "split", "model_dir", "batch_size"}
+MODES = {
+    "attack": {*ATTACK, "checkpoint", "source", "save_attack", "json"},
+    "watch": {*ATTACK, "watch"},
+    "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint", "batch_size", "json"},
+    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "split", "source", "model_dir",
+                    "checkpoint", "batch_size", "json"},
+}
+OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 
-flags.DEFINE_string("model_dir", "models/paper", "a directory that train.py wrote")
-flags.DEFINE_string("checkpoint", None, "one checkpoint file, instead of the newest of --model_dir")
-flags.DEFINE_string("attack", "pgd", "fgsm or pgd")
-flags.DEFINE_string("loss", None, "what the attack increases: xent or cw (as in training)")
-flags.DEFINE_integer("k", None, "steps of the attack (as in training)")
+flags.DEFINE_string("model_dir", "models/paper", "a directory that train.py wrote, or one of the challenge's models")
+flags.DEFINE_string("checkpoint", None, "one checkpoint, ours or TF1, instead of the newest of --model_dir")
+flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square or suite")
+flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
+flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
 flags.DEFINE_float("alpha", None, "size of a step (as in training)")
 flags.DEFINE_float("epsilon", None, "radius of the ball (as in training)")
 flags.DEFINE_boolean("random_start", None, "start from a random point of the ball (as in training)")
+flags.DEFINE_integer("queries", None, "queries of square (5,000)")
 flags.DEFINE_integer("restarts", 1, "how often to run the attack on what still stands")
 flags.DEFINE_integer("seed", 0, "of the attack")
 flags.DEFINE_integer("num_examples", None, "the first n examples of the split (all)")
 flags.DEFINE_string("split", "test", "test, validation or train")
 flags.DEFINE_integer("batch_size", 200, "examples at a time")
+flags.DEFINE_multi_string("source", [], "craft on this model instead (black-box); --leaderboard takes several")
+flags.DEFINE_string("save_attack", None, "write the attacked test images to this .npy file, for the challenge")
+flags.DEFINE_string("attack_file", None, "verify and evaluate a .npy file of attacked test images")
+flags.DEFINE_string("predictions", "pred.npy", "where --attack_file writes what the model saw")
+flags.DEFINE_boolean("leaderboard", False, "run the rows of the challenge's white-box leaderboard")
+flags.DEFINE_string("markdown", None, "write the leaderboard to this file as well")
 flags.DEFINE_string("json", None, "write the result to this file as well")
 flags.DEFINE_boolean("watch", False, "evaluate each new checkpoint as it appears, until Ctrl-C")
 
 
 def main():
   """Returns the exit code."""
-  require(FLAGS.batch_size >= 1, "batch_size", FLAGS.batch_size, "a whole number of examples, at least 1")
-  require(FLAGS.restarts >= 1, "restarts", FLAGS.restarts, "a whole number, at least 1")
-  if FLAGS.json:
-    folder = os.path.dirname(FLAGS.json) or "."
-    require(os.path.isdir(folder), "json", FLAGS.json, "a file in a directory that exists")
+  mode = check_flags()
   cli.load_tensorflow()
-  from tf_madry import attacks, checkpoints, evaluation
-
-  def make_attack(config):
-    given = {name: FLAGS[name].value for name in ATTACK_SETTINGS if FLAGS[name].value is not None}
-    return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.attack), restarts=FLAGS.restarts)
-
-  how = {"batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
-  if FLAGS.watch:
-    require(not FLAGS.checkpoint, "checkpoint", FLAGS.checkpoint, "only a --model_dir together with --watch")
-    evaluation.watch(FLAGS.model_dir, make_attack, FLAGS.split, FLAGS.num_examples, **how)
+  from tf_madry import checkpoints, evaluation
+  if mode == "watch":
+    evaluation.watch(FLAGS.model_dir, make_attack, FLAGS.split, FLAGS.num_examples, batch_size=FLAGS.batch_size,
+                     seed=FLAGS.seed)
     return 0
   loaded = checkpoints.load_model(FLAGS.checkpoint or FLAGS.model_dir)
-  attack = make_attack(loaded.config)
+  sources = [evaluation.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
   split = evaluation.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
-  result = evaluation.evaluate(loaded, attack, split, **how)
-  print("\n".join(evaluation.lines(result, loaded, FLAGS.split)))
+  run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
+  result = run(loaded, split, sources)
   if FLAGS.json:
-    evaluation.write_json(FLAGS.json, result, loaded, FLAGS.split)
+    evaluation.write_json(FLAGS.json, result, loaded, FLAGS.split, sources)
   return 0
+
+
+def check_flags():
+  """Returns the name of the way of evaluating; `UserError` for flags that cannot be used, or not together."""
+  modes = [mode for mode in MODES if mode != "attack" and FLAGS[mode].value]
+  require(len(modes) <= 1, "flags", " ".join(f"--{mode}" for mode in modes), "one of them")
+  mode = modes[0] if modes else "attack"
+  for name in sorted(set().union(*MODES.values()) - MODES[mode]):
+    if FLAGS[name].present:
+      homes = " and ".join(f"--{home}" for home in MODES if name in MODES[home])
+      raise UserError(f"--{name} goes with {homes}, not with --{mode}")
+  require(FLAGS.batch_size >= 1, "batch_size", FLAGS.batch_size, "a whole number of examples, at least 1")
+  require(FLAGS.restarts >= 1, "restarts", FLAGS.restarts, "a whole number, at least 1")
+  require(0 <= FLAGS.seed < 2**31, "seed", FLAGS.seed, f"a whole number from 0 to {2**31 - 1}")
+  require(FLAGS.restarts == 1 or FLAGS.attack != "suite", "restarts", FLAGS.restarts, "1 with --attack suite")
+  require(len(FLAGS.source) <= 1 or mode == "leaderboard", "source", ", ".join(FLAGS.source), "one model")
+  whole = FLAGS.split == "test" and FLAGS.num_examples is None
+  require(whole or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
+          "only with the whole test split, without --num_examples")
+  for name in OUTPUTS:
+    path = FLAGS[name].value
+    writable = path is None or (os.path.isdir(os.path.dirname(path) or ".") and not os.path.isdir(path))
+    require(writable, name, path, "a file in a directory that exists")
+  if FLAGS.attack_file:
+    same = os.path.realpath(FLAGS.attack_file) == os.path.realpath(FLAGS.predictions)
+    require(not same, "predictions", FLAGS.predictions, "another file than --attack_file")
+  return mode
+
+
+def make_attack(config):
+  """The attack that the flags and, where they say nothing, a model's `Config` ask for."""
+  from tf_madry import attacks
+  given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
+  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.attack), restarts=FLAGS.restarts)
+
+
+def epsilon_of(config):
+  """ε by --epsilon, or as in training."""
+  given = {} if FLAGS.epsilon is None else {"epsilon": FLAGS.epsilon}
+  return dataclasses.replace(config.attack, **given).epsilon
+
+
+def run_attack(loaded, split, sources):
+  """One attack, or the suite."""
+  import numpy as np
+
+  from tf_madry import challenge, checkpoints, evaluation, suite
+  attack = make_attack(loaded.config)
+  how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
+  if FLAGS.attack == "suite":
+    say(f"{evaluation.title(loaded, FLAGS.split, len(split), sources)}; {attack}")
+    folder = os.path.join(checkpoints.home(loaded.path), "suite")
+    result, adversarial = suite.run(loaded, attack, split, **how, folder=folder, say=say)
+    say("\n".join(suite.lines(result)))
+  else:
+    adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
+    result = evaluation.evaluate(loaded, attack, split, **how, adversarial=adversarial)
+    say("\n".join(evaluation.lines(result, loaded, FLAGS.split, sources)))
+  if FLAGS.save_attack:
+    challenge.write_attack(FLAGS.save_attack, adversarial)
+    say(f"saved {FLAGS.save_attack}")
+  return result
+
+
+def run_attack_file(loaded, split, sources):
+  """The challenge's run_attack."""
+  from tf_madry import challenge
+  result, perturbed, predictions = challenge.evaluate_file(loaded, FLAGS.attack_file, split, epsilon_of(loaded.config),
+                                                           batch_size=FLAGS.batch_size)
+  challenge.write_predictions(FLAGS.predictions, predictions)
+  say("\n".join([*challenge.lines(result, perturbed), f"saved {FLAGS.predictions}"]))
+  return result
+
+
+def run_leaderboard(loaded, split, sources):
+  """The standard rows, beside the published ones."""
+  from tf_madry import checkpoints, evaluation, leaderboard
+  title = evaluation.title(loaded, FLAGS.split, len(split), sources)
+  say(title)
+  result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources, batch_size=FLAGS.batch_size,
+                           seed=FLAGS.seed, folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"), say=say)
+  say("\n".join(leaderboard.lines(result)))
+  if FLAGS.markdown:
+    leaderboard.write_markdown(FLAGS.markdown, result, title)
+  return result
+
+
+def say(text):
+  """Prints text at once, whatever output goes to."""
+  print(text, flush=True)
 
 
 if __name__ == "__main__":

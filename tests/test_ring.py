@@ -169,6 +169,7 @@ def test_every_batch_is_consumed_once_and_whole(crew, slots, workers, crafting, 
     crew.start(worker, craft, crafting)
   consumed, by = [], set()
   while len(consumed) < batches or len(by) < workers:
+    assert len(consumed) < 100_000, f"only {by} get a slot"
     with crew.take() as batch:
       assert whole(batch)
       time.sleep(training)
@@ -392,6 +393,14 @@ def test_tickets_survive_any_number_of_stops():
   consumed_once(consumed, tickets)
 
 
+def test_the_lowest_ticket_is_drawn_first():
+  tickets = Tickets(6, [5, 1, 4])
+  assert [tickets.draw() for _ in range(4)] == [1, 4, 5, 6]
+  for ticket in (6, 4, 5):
+    tickets.give_back(ticket)
+  assert [tickets.draw() for _ in range(4)] == [4, 5, 6, 7]
+
+
 def test_a_run_that_was_stopped_consumes_what_was_on_its_way(crew):
   state, consumed = {}, []
   for stop in (10, 25, 45):
@@ -450,7 +459,7 @@ def main():
     processes = []
     for worker in range(2):
       ours, theirs = test_ring.CONTEXT.Pipe()
-      processes.append(test_ring.CONTEXT.Process(target=test_ring.craft, args=(ring, theirs, worker)))
+      processes.append(test_ring.CONTEXT.Process(target=test_ring.craft, args=(ring, theirs, worker), daemon=True))
       processes[-1].start()
       theirs.close()
       dealer.add_worker(worker, ours, processes[-1].sentinel)

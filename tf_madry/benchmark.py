@@ -1,4 +1,4 @@
-"""Measures the parts of the system on this machine: `python -m tf_madry.benchmark [queue ...]`, without a name all of them."""
+"""Measures parts of the system on this machine: `python -m tf_madry.benchmark queue`, or all without a name."""
 
 import multiprocessing
 import statistics

@@ -16,7 +16,7 @@ import numpy as np
 
 from tf_madry import files
 from tf_madry import model as network
-from tf_madry.config import Config
+from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
 
 FOLDER = "checkpoints"
@@ -81,17 +81,25 @@ def read(path):
     DamagedError: it is truncated, empty, altered, or not a checkpoint.
     UserError: it cannot be opened.
   """
+  arrays = read_arrays(path)
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files}
     values = json.loads(str(arrays.pop(CONFIG_KEY)))
     return Checkpoint(int(arrays["step"]), values, arrays, path)
-  except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
-    raise UserError(f"checkpoint {path!r} cannot be read: {error.strerror}") from error
   except KeyError as error:
     raise DamagedError(f"{error.args[0]} is missing") from error
+  except (ValueError, TypeError) as error:
+    raise DamagedError(str(error).splitlines()[0]) from error
+
+
+def read_arrays(path):
+  """Every array of an .npz file, by name, verified; errors as in `read`."""
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      return {name: archive[name] for name in archive.files}
+  except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
+    raise UserError(f"{path!r} cannot be read: {error.strerror}") from error
   except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise DamagedError(str(error).splitlines()[0] or "it is empty") from error
+    raise DamagedError((str(error) or "it is empty").splitlines()[0]) from error
 
 
 def read_newest(model_dir):
@@ -123,16 +131,21 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(path):
-  """Rebuilds the trained model of a model directory or of one checkpoint file.
+  """Rebuilds the trained model of a model directory or of one checkpoint, ours or of the challenge's TF1 code.
 
   Raises:
     UserError: there is no whole checkpoint, or its weights do not fit the network.
   """
+  challenge = None if list_paths(path) else network.find_challenge_checkpoint(path)
+  if challenge:
+    return _load_challenge_model(challenge)
   if os.path.isdir(path):
     checkpoint = read_newest(path)
-    require(checkpoint, "model directory", path, "a directory with a checkpoint in it, as train.py writes it")
+    require(checkpoint, "model directory", path,
+            "a directory with a checkpoint in it, as train.py or the challenge's code writes it")
   else:
-    require(os.path.exists(path), "model", path, "a model directory or a checkpoint file")
+    require(os.path.exists(path), "model", path,
+            "a model directory, a checkpoint file, or the prefix of a TF1 checkpoint")
     try:
       checkpoint = read(path)
     except DamagedError as error:
@@ -147,6 +160,22 @@ def model_of(checkpoint):
   model = network.build(tuple(int(size) for size in image_shape), int(num_classes))
   restore(variables_of(model, "model"), checkpoint)
   return LoadedModel(model, checkpoint.step, config, checkpoint.path)
+
+
+def _load_challenge_model(prefix):
+  """The `LoadedModel` of a TF1 checkpoint, which carries no settings: they are taken to be the challenge's."""
+  weights, step = network.read_challenge_checkpoint(prefix)
+  model = network.build()
+  for variable in model.variables:
+    variable.assign(weights[variable.path])
+  config, _ = resolve({"model_dir": home(prefix)}, "challenge")
+  return LoadedModel(model, step, config, prefix)
+
+
+def home(path):
+  """The model directory that a checkpoint belongs to."""
+  folder = os.path.dirname(path)
+  return os.path.dirname(folder) or "." if os.path.basename(folder) == FOLDER else folder or "."
 
 
 def variables_of(owner, prefix):

@@ -80,13 +80,19 @@ def _fail(message):
   sys.exit(ERROR_CODE)
 
 
-def load_tensorflow():
+def load_tensorflow(threads=None):
   """Imports TensorFlow without its usual greetings; everything else it prints is passed on.
 
   Scripts call it once their flags are known to be good: it takes seconds.
+
+  Args:
+    threads: how many threads of the CPU it may use; None: as many as there are cores.
   """
   with _without_noise():
     import tensorflow as tf
+    if threads:
+      tf.config.threading.set_intra_op_parallelism_threads(threads)
+      tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.list_logical_devices()
 
 

@@ -72,6 +72,25 @@ class RunConfig:
     require(self.eval_every >= 0, "eval_every", self.eval_every, "a whole number of steps, 0 for never")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AsyncConfig:
+  """Asynchronous training (§5), for async_train.py alone: who crafts the batches, and how stale they may get."""
+
+  workers: int = 1  # processes that craft for the trainer, 0 to 7 in §5; 0: synchronous training
+  queue_size: int = 16  # finished batches that may wait; §5 restricts it and names no number
+  reload_every: int = 100  # steps between snapshots of the weights for the workers (§5)
+  max_staleness: int | None = None  # steps that a batch's weights may be behind; None: as it comes
+  trainer_assist: bool = True  # the trainer crafts while the queue is empty, the mend that §5 names
+  devices: str = ""  # numbers of GPUs, as "0,2,5"; empty: all
+
+  def __post_init__(self):
+    require(self.workers >= 0, "workers", self.workers, "a whole number of processes, 0 for none")
+    require(self.queue_size >= 1, "queue_size", self.queue_size, "a whole number of batches, at least 1")
+    require(self.reload_every >= 1, "reload_every", self.reload_every, "a whole number of steps, at least 1")
+    require(self.max_staleness is None or self.max_staleness >= 0, "max_staleness", self.max_staleness,
+            "a whole number of steps, at least 0")
+
+
 RECIPES = {
     "paper": {"k": 8, "epsilon": 0.3, "alpha": None, "random_start": True, "loss": "xent", "adversarial": True,
               "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
@@ -92,11 +111,12 @@ CHALLENGE_KEYS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  """A whole run. Outside of Python it is flat: every field of the three parts has a name of its own."""
+  """A whole run. Outside of Python it is flat: every field of its parts has a name of its own."""
 
   attack: AttackConfig = dataclasses.field(default_factory=AttackConfig)
   training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
   run: RunConfig = dataclasses.field(default_factory=RunConfig)
+  asynchronous: AsyncConfig = dataclasses.field(default_factory=AsyncConfig)
 
   @classmethod
   def from_values(cls, values):
@@ -124,13 +144,14 @@ class Config:
   def experiment(self):
     """The settings that decide the weights after a given number of steps, flat.
 
-    `steps` is not one of them: a run may be made longer. `recipe` is only the name of a set of them.
+    `steps` is not one of them: a run may be made longer. `recipe` is only the name of a set of them. Who crafts how much
+    is no setting of the experiment either: it has to fit the machine.
     """
-    free = {"steps", "recipe", *dataclasses.asdict(self.run)}
+    free = {"steps", "recipe", *dataclasses.asdict(self.run), *dataclasses.asdict(self.asynchronous)}
     return {name: value for name, value in self.values().items() if name not in free}
 
 
-PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig}
+PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig, "asynchronous": AsyncConfig}
 FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
           for part, cls in PARTS.items() for field in dataclasses.fields(cls)}
 

@@ -1,5 +1,6 @@
 """Evaluating what is on disk: a model directory or a checkpoint, once, or each new checkpoint as it appears."""
 
+import contextlib
 import json
 import os
 import sys
@@ -15,24 +16,41 @@ POLL_SECONDS = 2.0
 SPLITS = ("test", "validation", "train")
 
 
-def evaluate(loaded, attack, split, *, batch_size, seed):
+def evaluate(loaded, attack, split, *, source=None, batch_size, seed, adversarial=None):
   """Measures a loaded model under an attack, with a progress bar in a terminal.
 
   Args:
     loaded: `checkpoints.LoadedModel`.
     attack: see `tf_madry.attacks`.
     split: `datasets.Split`.
+    source: the `LoadedModel` to craft on, when it is another one (black-box).
     batch_size: examples at a time.
     seed: of the attack.
+    adversarial: as for `measure.measure`.
 
   Returns:
     `measure.Result`.
   """
-  with tqdm(total=len(split), unit="example", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-    def show(done, natural, adversarial):
-      bar.set_postfix(nat=f"{natural:.2%}", adv=f"{adversarial:.2%}")
+  with progress_bar(len(split)) as bar:
+    def show(done, natural, attacked):
+      bar.set_postfix(nat=f"{natural:.2%}", adv=f"{attacked:.2%}")
       bar.update(done - bar.n)
-    return measure.measure(loaded.model, attack, split, batch_size=batch_size, seed=seed, on_batch=show)
+    return measure.measure(loaded.model, attack, split, source=source and source.model, batch_size=batch_size,
+                           seed=seed, on_batch=show, adversarial=adversarial)
+
+
+def progress_bar(total, name=None):
+  """A bar that counts examples in a terminal, and nothing elsewhere."""
+  return tqdm(total=total, desc=name, unit="example", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+
+
+def load_source(path, target):
+  """Loads the model to craft on; `UserError` unless it takes the same images and tells as many classes apart."""
+  source = checkpoints.load_model(path)
+  for what in ("input_shape", "output_shape"):
+    theirs, ours = (getattr(loaded.model, what)[1:] for loaded in (source, target))
+    require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs, f"{ours}, as of {target.path!r}")
+  return source
 
 
 def choose_split(dataset_name, split, num_examples=None):
@@ -42,25 +60,44 @@ def choose_split(dataset_name, split, num_examples=None):
   return chosen if num_examples is None else chosen.head(num_examples)
 
 
-def lines(result, loaded, split):
+def title(loaded, split, n, sources=()):
+  """What is evaluated, as a line of text."""
+  crafted = "".join(f"; source {number + 1}: {source.path}" for number, source in enumerate(sources))
+  return f"{loaded.path}, step {loaded.step:,}: {n:,} {split} examples{crafted}"
+
+
+def percent_interval(accuracy, n):
+  """The 95 % interval of an accuracy measured on n examples."""
+  low, high = measure.wilson(accuracy, n)
+  return f"{low:.2%} to {high:.2%}"
+
+
+def lines(result, loaded, split, sources=()):
   """A `measure.Result` as lines of text."""
-  def accuracy(value, interval):
-    return f"{value:7.2%}  (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
-  yield f"{loaded.path}, step {loaded.step:,}: {result.n:,} {split} examples in {result.seconds:.0f} s"
+  def accuracy(value):
+    return f"{value:7.2%}  (95 % interval {percent_interval(value, result.n)})"
+  yield f"{title(loaded, split, result.n, sources)}; {result.seconds:.0f} s"
   yield f"attack: {result.attack}"
-  yield f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  loss {result.natural_loss:.4f}"
-  yield (f"adversarial:  {accuracy(result.adversarial_accuracy, result.adversarial_interval)}"
-         f"  loss {result.adversarial_loss:.4f}")
+  yield f"natural:      {accuracy(result.natural_accuracy)}  loss {result.natural_loss:.4f}"
+  yield f"adversarial:  {accuracy(result.adversarial_accuracy)}  loss {result.adversarial_loss:.4f}"
 
 
-def write_json(path, result, loaded, split):
-  """Writes a `measure.Result` as a JSON object, with the model and the split it belongs to."""
-  values = {"model": loaded.path, "step": loaded.step, "split": split, **vars(result)}
+def write_json(path, result, loaded, split, sources=()):
+  """Writes a result, a dataclass, as a JSON object, with the models and the split it belongs to."""
+  values = {"model": loaded.path, "step": loaded.step, "split": split,
+            "sources": [source.path for source in sources], **vars(result)}
+  with output("json", path) as file:
+    file.write(json.dumps(values, indent=2).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def output(flag, path):
+  """A binary file to write a result to, whole or not at all; `UserError` if it cannot be written."""
   try:
     with files.replacing(path) as file:
-      file.write(json.dumps(values, indent=2).encode() + b"\n")
+      yield file
   except OSError as error:
-    raise UserError(f"json {path!r} cannot be written: {error.strerror}") from error
+    raise UserError(f"{flag} {path!r} cannot be written: {error.strerror}") from error
 
 
 def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed):
@@ -76,7 +113,7 @@ def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed)
   """
   require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
   writer = tf.summary.create_file_writer(os.path.join(model_dir, "eval"))
-  seen = None
+  seen = loaded = None
   waiting = False
   try:
     while True:
@@ -89,10 +126,14 @@ def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed)
         continue
       waiting, seen = False, newest
       try:
-        loaded = checkpoints.load_model(newest)
+        fresh = checkpoints.load_model(newest)
       except UserError as error:  # removed by the run, or damaged: the next one will do
         print(f"warning: {error}", file=sys.stderr)
         continue
+      if loaded:  # one model for all weights: everything that was compiled for it serves again
+        loaded.model.set_weights(fresh.model.get_weights())
+        fresh = fresh._replace(model=loaded.model)
+      loaded = fresh
       split = choose_split(loaded.config.training.dataset, split_name, num_examples)
       result = evaluate(loaded, make_attack(loaded.config), split, batch_size=batch_size, seed=seed)
       print("\n".join(lines(result, loaded, split_name)), flush=True)

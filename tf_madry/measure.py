@@ -30,16 +30,19 @@ class Result:
   seconds: float
 
 
-def measure(model, attack, split, *, batch_size=200, seed=0, on_batch=None):
+def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_batch=None, adversarial=None):
   """Runs an attack on every example of a split and counts what stands.
 
   Args:
     model: maps float32 images to logits.
     attack: called as `attack(model, images, labels, seed=…)`.
     split: `datasets.Split`.
+    source: the model to attack, when it is not the one that is measured (black-box, transfer).
     batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
     seed: of the attack.
     on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
+    adversarial: float32 array [n, height, width, channels] to fill with the images that were counted: the attack's, or
+      the natural one where only that is wrong.
 
   Returns:
     `Result`.
@@ -49,17 +52,20 @@ def measure(model, attack, split, *, batch_size=200, seed=0, on_batch=None):
   for start in range(0, len(split), batch_size):
     images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
     labels = tf.constant(split.labels[start:start + batch_size])
-    adversarial = attack(model, images, labels, seed=seeds.key(seed, start, "evaluation"))
+    attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"))
     right, loss = score(model, images, labels)
-    right_under_attack, loss_under_attack = score(model, adversarial, labels)
+    right_under_attack, loss_under_attack = score(model, attacked, labels)
     natural_right.append(right.numpy())
     natural_loss.append(loss.numpy())
     adversarial_right.append(right.numpy() & right_under_attack.numpy())
     adversarial_loss.append(loss_under_attack.numpy())
+    if adversarial is not None:
+      by_accident = (~right & right_under_attack).numpy()[:, np.newaxis, np.newaxis, np.newaxis]
+      adversarial[start:start + len(labels)] = np.where(by_accident, images, attacked)
     if on_batch:
       on_batch(start + len(labels), _mean(natural_right), _mean(adversarial_right))
-  n, natural, adversarial = len(split), _mean(natural_right), _mean(adversarial_right)
-  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), adversarial, wilson(adversarial, n),
+  n, natural, attacked = len(split), _mean(natural_right), _mean(adversarial_right)
+  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), attacked, wilson(attacked, n),
                 _mean(adversarial_loss), time.monotonic() - began)
 
 
@@ -68,6 +74,26 @@ def score(model, images, labels):
   """(whether the model is right, cross-entropy) of every example, each [batch]."""
   logits = model(images)
   return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)
+
+
+@tf.function(reduce_retracing=True)
+def _classify(model, images):
+  return tf.argmax(model(images), -1, tf.int32)
+
+
+def predict(model, images, batch_size):
+  """The class that a model takes each image for.
+
+  Args:
+    model: maps images to logits.
+    images: float32 array [n, height, width, channels].
+    batch_size: examples at a time.
+
+  Returns:
+    int32 array [n].
+  """
+  return np.concatenate([_classify(model, tf.constant(images[start:start + batch_size])).numpy()
+                         for start in range(0, len(images), batch_size)])
 
 
 def _mean(parts):

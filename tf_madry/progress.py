@@ -13,6 +13,14 @@ from tf_madry import files
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
 
+# What of a step's values is shown in the terminal, where there is such a value: its label there, and its format.
+SHOWN = {
+    "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"), "loss": ("loss", ".4f"),
+    "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"), "staleness_max": ("max", "d"),
+    "queue_depth": ("queue", ".1f"), "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
+    "thrown_away": ("thrown away", "d"),
+}
+
 
 class Progress:
   """Reports one training run.
@@ -65,7 +73,8 @@ class Progress:
 
     Args:
       step: number of steps done.
-      values: {name: number}, names as in metrics.jsonl.
+      values: {name: value}, names as in metrics.jsonl. A value is a number, a list of numbers (one a process), or
+        {number: how often}.
       images: the adversarial batch, [batch, height, width, channels].
     """
     run = self.config.run
@@ -93,8 +102,7 @@ class Progress:
       self._bar.write(line)
 
   def _show(self, step, values, speed, left):
-    shown = {"nat": f"{values['natural_accuracy']:.1%}", "adv": f"{values['adversarial_accuracy']:.1%}",
-             "loss": f"{values['loss']:.4f}"}
+    shown = {label: format(values[name], form) for name, (label, form) in SHOWN.items() if name in values}
     if not self._bar.disable:
       self._bar.set_postfix(shown)
       return
@@ -109,6 +117,8 @@ class Progress:
         tf.summary.scalar(f"accuracy {suffix}", values["adversarial_accuracy"])
         tf.summary.scalar(f"xent {suffix}", values["loss"])
       tf.summary.scalar("accuracy nat train", values["natural_accuracy"])
+      for name in values.keys() - {"adversarial_accuracy", "natural_accuracy", "loss"}:
+        _summarise_value(name.replace("_", " "), values[name])
       tf.summary.image("images adv train", images[:3])
     self._writer.flush()
 
@@ -117,6 +127,16 @@ class Progress:
     self._bar.close()
     self._file.close()
     self._writer.close()
+
+
+def _summarise_value(tag, value):
+  if isinstance(value, dict):
+    tf.summary.histogram(tag, [float(number) for number, count in value.items() for _ in range(count)])
+  elif isinstance(value, list):
+    for process, one in enumerate(value):
+      tf.summary.scalar(f"{tag} {process}", one)
+  else:
+    tf.summary.scalar(tag, value)
 
 
 def keep_until(path, step):

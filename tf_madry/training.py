@@ -1,5 +1,6 @@
 """Adversarial training (Eq. 6): the training step, and the loop that runs, logs, saves and resumes it."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -37,6 +38,11 @@ class Learner:
   Args:
     config: `Config`.
     dataset: `datasets.Dataset`; its training images stay on the device as bytes.
+
+  Attributes:
+    craft: a compiled call, from (indices, step) to (adversarial images, labels).
+    learn: a compiled call, from (images, labels) to a `StepResult`.
+    step: both in one compiled call, from (indices, step) to a `StepResult`.
   """
 
   def __init__(self, config, dataset):
@@ -49,6 +55,8 @@ class Learner:
     self.attack = pgd.PGD(**dataclasses.asdict(config.attack))
     self._images, self._labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
     self.step = tf.function(self._step)
+    self.craft = tf.function(self._craft)
+    self.learn = tf.function(self.minimise)
 
   def batch(self, indices):
     """(float32 images, labels) of training examples by number."""
@@ -74,10 +82,12 @@ class Learner:
     accuracy = tf.reduce_mean(tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32))
     return StepResult(tf.reduce_mean(losses), accuracy, images)
 
-  def _step(self, indices, step):
-    """Crafts a batch and trains on it, in one compiled call."""
+  def _craft(self, indices, step):
     images, labels = self.batch(indices)
-    return self.minimise(self.maximise(images, labels, step), labels)
+    return self.maximise(images, labels, step), labels
+
+  def _step(self, indices, step):
+    return self.minimise(*self._craft(indices, step))
 
   def variables(self):
     """{name: variable} of everything that a checkpoint has to hold."""
@@ -87,8 +97,8 @@ class Learner:
 class Synchronous:
   """The ordinary source of training steps: craft, then train, on the batches of one process.
 
-  A source is called with the number of the step and returns a `StepResult`; `arrays` and `restore` keep what it needs
-  to go on after a stop, `report` adds to what is logged.
+  A source is called with the number of the step and returns a `StepResult`, or None for "not yet, call again" where it
+  depends on others; `arrays` and `restore` keep what it needs to go on after a stop, `report` adds to what is logged.
   """
 
   def __init__(self, learner, batches):
@@ -107,8 +117,15 @@ class Synchronous:
     """Goes on from a `checkpoints.Checkpoint`."""
 
   def report(self):
-    """{name: number} for the log."""
+    """{name: value} for the log, see `Progress.report`."""
     return {}
+
+  def close(self):
+    """Lets go of everything but the learner; the last call."""
+
+
+class SourceError(UserError):
+  """A source cannot make another step, though the run is sound as far as it has come: it is saved first."""
 
 
 class Stopped(Exception):
@@ -140,20 +157,17 @@ def train(config, *, resume=True, make_source=Synchronous):
   with files.exclusive(config.run.model_dir), stop_requests() as stop:
     checkpoint = _resumable(config, resume)
     learner = Learner(config, dataset)
-    source = make_source(learner, batches)
-    start, elapsed = 0, 0.0
-    if checkpoint:
-      checkpoints.restore(learner.variables(), checkpoint)
-      source.restore(checkpoint)
-      start, elapsed = checkpoint.step, float(checkpoint.arrays["elapsed"])
-    write_config(config)
-    progress = Progress(config, start, elapsed)
-    try:
-      for line in describe(config, start):
-        progress.say(line)
-      _loop(config, learner, source, batches, dataset, progress, start, stop)
-    finally:
-      progress.close()
+    with contextlib.closing(make_source(learner, batches)) as source:
+      start, elapsed = 0, 0.0
+      if checkpoint:
+        checkpoints.restore(learner.variables(), checkpoint)
+        source.restore(checkpoint)
+        start, elapsed = checkpoint.step, float(checkpoint.arrays["elapsed"])
+      write_config(config)
+      with contextlib.closing(Progress(config, start, elapsed)) as progress:
+        for line in describe(config, start):
+          progress.say(line)
+        _loop(config, learner, source, batches, dataset, progress, start, stop)
   return learner.model
 
 
@@ -183,7 +197,13 @@ def _loop(config, learner, source, batches, dataset, progress, start, stop):
     # Natural accuracy costs a forward pass of its own, and has to come before the update to fit the other numbers.
     natural = _natural_accuracy(learner, batches.indices(step)) if logs else None
     began = time.monotonic()
-    result = source(step)
+    try:
+      while (result := source(step)) is None:
+        if stop.signum:
+          _stop(config, learner, source, progress, step, stop)
+    except SourceError as error:
+      save(config, learner, source, progress, step)
+      raise SourceError(f"{error}; saved after step {step:,}") from error
     loss = float(result.loss)
     progress.timed(time.monotonic() - began)
     if not math.isfinite(loss):
@@ -193,12 +213,17 @@ def _loop(config, learner, source, batches, dataset, progress, start, stop):
       progress.report(done, values | source.report(), result.images)
     if run.eval_every and (done % run.eval_every == 0 or done == steps):
       _validate(learner, dataset.validation, progress, done)
-    if done % run.checkpoint_every == 0 or done == steps or stop.signum:
+    if stop.signum:
+      _stop(config, learner, source, progress, done, stop)
+    if done % run.checkpoint_every == 0 or done == steps:
       save(config, learner, source, progress, done)
       saved = done
-    if stop.signum:
-      progress.say(f"stopped after step {done:,}, saved in {run.model_dir}; the same command goes on from here")
-      raise Stopped(stop.signum)
+
+
+def _stop(config, learner, source, progress, step, stop):
+  save(config, learner, source, progress, step)
+  progress.say(f"stopped after step {step:,}, saved in {config.run.model_dir}; the same command goes on from here")
+  raise Stopped(stop.signum)
 
 
 def _natural_accuracy(learner, indices):

@@ -44,7 +44,7 @@ class Tickets:
     self._unconsumed.remove(ticket)
 
   def state(self):
-    """Returns the arguments of the `Tickets` that goes on from here, as plain integers; what is drawn is returned there."""
+    """Returns the arguments of the `Tickets` that goes on from here, as integers; drawn ones count as returned."""
     return {"next_ticket": self._next, "returned": sorted(self._unconsumed)}
 
 
@@ -108,6 +108,7 @@ class Dealer:
   Args:
     ring: the `Ring`.
     tickets: the `Tickets`; the trainer may draw from it as well, to craft a batch of its own.
+    in_flight: how many tickets may be dealt and not settled yet, in all; None: as many as hands and slots hold.
 
   Attributes:
     lost: ids of the workers that closed their pipe or died and have not been removed yet.
@@ -115,8 +116,9 @@ class Dealer:
     torn: batches that were discarded, and their tickets dealt again, because they were not whole.
   """
 
-  def __init__(self, ring, tickets):
-    self._ring, self._tickets = ring, tickets
+  def __init__(self, ring, tickets, in_flight=None):
+    self._ring, self._tickets, self._in_flight = ring, tickets, in_flight
+    self._dealt = 0  # tickets that are not settled yet
     self._free = deque(range(len(ring.slots)))
     self._ready = deque()
     self._hands = {}
@@ -164,6 +166,7 @@ class Dealer:
     self._free.extend(hand.slots)
     for ticket in hand.tickets:
       self._tickets.give_back(ticket)
+    self._dealt -= len(hand.tickets)
     self._deal()
     return sorted(hand.tickets)
 
@@ -191,6 +194,10 @@ class Dealer:
     self._collect(0)
     return len(self._ready)
 
+  def in_work(self):
+    """Returns {worker: ticket} of what each worker has in work now, or has been dealt and will begin next."""
+    return {worker: hand.tickets[0] for worker, hand in self._hands.items() if hand.crafting and hand.tickets}
+
   def close(self):
     """Closes all pipes, on which the workers raise `TrainerGone`."""
     self._selector.close()
@@ -199,6 +206,7 @@ class Dealer:
 
   def _settle(self, slot, ticket, consumed):
     (self._tickets.consume if consumed else self._tickets.give_back)(ticket)
+    self._dealt -= 1
     self._free.append(slot)
     self._deal()
 
@@ -242,13 +250,16 @@ class Dealer:
     hands = [hand for hand in self._hands.values() if hand.crafting]
     if not hands:
       return
-    while len((hand := min(hands, key=lambda hand: len(hand.tickets))).tickets) < _AHEAD:
-      hand.tickets.append(self._tickets.draw())
-      self._send(hand, False, hand.tickets[-1])
-    while self._free:
-      hand = min(hands, key=lambda hand: (len(hand.slots), hand.tickets[0]))
-      if len(hand.slots) == _AHEAD:
+    while self._in_flight is None or self._dealt < self._in_flight:
+      hand = min(hands, key=lambda hand: len(hand.tickets))
+      if len(hand.tickets) == _AHEAD:
         break
+      hand.tickets.append(self._tickets.draw())
+      self._dealt += 1
+      self._send(hand, False, hand.tickets[-1])
+    # A slot only for a ticket: nothing lies idle in a hand that has nothing to put there.
+    while self._free and (short := [hand for hand in hands if len(hand.slots) < len(hand.tickets)]):
+      hand = min(short, key=lambda hand: (len(hand.slots), hand.tickets[0]))
       slot = self._free.popleft()
       hand.slots.add(slot)
       self._send(hand, True, slot)

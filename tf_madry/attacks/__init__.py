@@ -4,28 +4,35 @@ import dataclasses
 
 from tf_madry.attacks.apgd import APGD, APGDT
 from tf_madry.attacks.pgd import FGSM, PGD
+from tf_madry.attacks.square import Square
 from tf_madry.attacks.standing import Restarts
+from tf_madry.attacks.suite import Suite
 from tf_madry.attacks.targeted import MultiTargeted
 from tf_madry.errors import require
 
-ATTACKS = {"fgsm": FGSM, "pgd": PGD, "multitargeted": MultiTargeted, "apgd": APGD, "apgd_t": APGDT}
+ATTACKS = {"fgsm": FGSM, "pgd": PGD, "multitargeted": MultiTargeted, "apgd": APGD, "apgd_t": APGDT, "square": Square,
+           "suite": Suite}
+# The attacks whose settings are training's; of the others only ε is, the rest comes from their own papers.
+OF_TRAINING = (FGSM, PGD)
 
 
-def make(name, given, defaults, *, restarts=1):
+def make(name, given, training, *, restarts=1):
   """Builds an attack by name.
 
   Args:
     name: in `ATTACKS`.
     given: {setting: value} that the attack must know.
-    defaults: {setting: value} for those that were not given; what the attack does not know is left aside.
+    training: {setting: value} of the attack in training, where what was not given comes from.
     restarts: how often to run it on what still stands.
 
   Raises:
     UserError: an unknown attack, a setting that it does not have, or a value out of range.
   """
   require(name in ATTACKS, "attack", name, ", ".join(ATTACKS))
-  known = [field.name for field in dataclasses.fields(ATTACKS[name])]
+  kind = ATTACKS[name]
+  known = [field.name for field in dataclasses.fields(kind)]
   unknown = [setting for setting in given if setting not in known]
   require(not unknown, f"setting of attack {name}", ", ".join(unknown), ", ".join(known))
-  attack = ATTACKS[name](**{setting: value for setting, value in (defaults | given).items() if setting in known})
+  inherited = known if kind in OF_TRAINING else ["epsilon"]
+  attack = kind(**{setting: value for setting, value in training.items() if setting in inherited} | given)
   return attack if restarts == 1 else Restarts(attack=attack, restarts=restarts)

@@ -27,8 +27,9 @@ FIRST, SHORTER, SHORTEST = 22, 3, 6
 def ascend(model, loss, images, labels, k, epsilon, rho, key, targets=None):
   """Algorithm 1 of Croce and Hein (2020), every example with a step size of its own.
 
-  At each checkpoint the step of an example is halved, and its search goes back to its best point, if fewer than a share
-  ρ of the steps since the last checkpoint raised the loss, or if neither the step nor the best loss has changed since.
+  At each checkpoint the step of an example is halved, and its search goes back to its best point, if no more than a
+  share ρ of the steps since the last checkpoint raised the loss, or if its step was not halved there and its best loss
+  has not risen since.
 
   Args:
     model: maps images to logits.

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from tf_madry import seeds
-from tf_madry.attacks.losses import difference, without
+from tf_madry.attacks.losses import difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.standing import in_turn, num_classes, prepare
 from tf_madry.config import AttackConfig
@@ -21,7 +22,7 @@ def likely_targets(model, images, labels, rank):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Targeted:
-  """PGD towards a given class, on the difference of its logit and the label's.
+  """PGD towards a given class, on the lead of its logit over all others.
 
   Attributes:
     k: steps.
@@ -37,37 +38,40 @@ class Targeted:
   def __post_init__(self):
     AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
-  def __call__(self, model, images, labels, targets, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `targets` is int32 [batch]."""
-    images, labels = prepare(images, labels)
-    first = 2 * self.epsilon if self.alpha is None else self.alpha
-    alphas = tf.linspace(first, first / self.k, self.k)
-    return maximise_compiled(model, difference, images, labels, tf.constant(self.k),
-                             tf.constant(self.epsilon, tf.float32), tf.cast(alphas, tf.float32),
-                             tf.constant(self.epsilon, tf.float32), seeds.key(seed, 0, "random start"),
-                             tf.cast(targets, tf.int32))
+  def __call__(self, model, images, targets, *, seed=0):
+    """Returns adversarial images of the shape and type of `images`; `targets` are classes, int32 [batch]."""
+    return _maximise(self, model, margin, *prepare(images, targets), seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiTargeted:
-  """`Targeted` towards every other class in turn, the likeliest first; settings as there."""
+  """PGD on the difference of two logits, of every other class in turn and of the label, the likeliest class first.
+
+  Attributes:
+    k, epsilon, alpha: as in `Targeted`.
+  """
 
   k: int = 100
   epsilon: float = 0.3
   alpha: float | None = None
 
   def __post_init__(self):
-    self._targeted()
-
-  def _targeted(self):
-    return Targeted(**dataclasses.asdict(self))
+    AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
   def __call__(self, model, images, labels, *, seed=0):
     """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
 
     def towards(rank, images, labels):
       targets = likely_targets(model, images, labels, tf.constant(rank))
-      return self._targeted()(model, images, labels, targets, seed=seeds.key(seed, rank, "restart"))
+      return _maximise(self, model, difference, images, labels, seeds.key(seed, rank, "restart"), targets)
 
     return in_turn(model, images, labels,
                    (functools.partial(towards, rank) for rank in range(num_classes(model, images) - 1)))
+
+
+def _maximise(attack, model, loss, images, labels, seed, targets=None):
+  first = 2 * attack.epsilon if attack.alpha is None else attack.alpha
+  alphas = tf.constant(np.linspace(first, first / attack.k, attack.k), tf.float32)
+  epsilon = tf.constant(attack.epsilon, tf.float32)
+  return maximise_compiled(model, loss, images, labels, tf.constant(attack.k), epsilon, alphas, epsilon,
+                           seeds.key(seed, 0, "random start"), targets)

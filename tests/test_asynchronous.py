@@ -1,0 +1,399 @@
+"""Asynchronous training as a whole: real processes, really killed, frozen and interrupted."""
+
+import contextlib
+import copy
+import functools
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import textwrap
+
+import numpy as np
+import pytest
+from others import Cliff, Stumble, arrays, publish
+from processes import run, start, until
+
+from tf_madry import checkpoints, datasets, measure, training
+from tf_madry import config as configs
+from tf_madry.asynchronous import devices, trainer
+from tf_madry.asynchronous.dealer import Dealer, Tickets
+from tf_madry.asynchronous.ring import Ring, RingWorker
+from tf_madry.asynchronous.weights import Weights
+from tf_madry.attacks.pgd import PGD
+from tf_madry.config import AsyncConfig
+from tf_madry.errors import UserError
+
+CONTEXT = multiprocessing.get_context("spawn")
+SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 5, "summary_every": 5, "reload_every": 5}
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def config(model_dir, **settings):
+  return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings})[0]
+
+
+def train(config, place):
+  """Trains with one worker."""
+  return training.train(config, make_source=functools.partial(trainer.Asynchronous, places=[place]))
+
+
+def begin(folder, *flags, script="async_train.py", **options):
+  """Starts a run in `folder`/run, in a process group of its own."""
+  path = folder / "settings.json"
+  path.write_text(json.dumps(SMALL))
+  return start(script, f"--config={path}", f"--model_dir={folder / 'run'}", *flags, cwd=folder,
+               start_new_session=True, **options)
+
+
+def rows(folder):
+  path = folder / "run" / "metrics.jsonl"
+  return [json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"] if path.exists() else []
+
+
+def all_craft(folder):
+  """Whether every worker has contributed to the last line of the metrics."""
+  return rows(folder) and min(rows(folder)[-1].get("crafted_per_second", [0])[1:], default=0) > 0
+
+
+def restarts(folder):
+  return rows(folder)[-1]["restarts"]
+
+
+def workers_of(process):
+  children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+  return [int(pid) for pid in children if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def alive(pid):
+  with contextlib.suppress(OSError):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+  return False
+
+
+def newest(folder):
+  """The newest checkpoint; every step up to it has consumed one ticket, and none twice."""
+  checkpoint = checkpoints.read_newest(str(folder))
+  returned = checkpoint.arrays["tickets/returned"]
+  assert len(set(returned)) == len(returned) == checkpoint.arrays["tickets/next_ticket"] - checkpoint.step
+  return checkpoint
+
+
+# Weights.
+
+
+def same_arrays(left, right):
+  return all(np.array_equal(*pair) for pair in zip(left, right, strict=True))
+
+
+@pytest.fixture
+def weights():
+  """Those of the trainer, and those that a worker would have received."""
+  ours = Weights([array.shape for array in arrays(0)])
+  return ours, copy.copy(ours)
+
+
+def test_the_newest_weights_are_fetched_once(weights):
+  ours, theirs = weights
+  assert theirs.fetch() is None
+  for step in (0, 10, 20):
+    ours.publish(step, arrays(step))
+  assert same_arrays(theirs.fetch(), arrays(20))
+  assert theirs.step == 20
+  assert theirs.fetch() is None
+
+
+def test_a_damaged_snapshot_is_reported_once_and_the_old_weights_stay(weights, capsys):
+  ours, theirs = weights
+  ours.publish(0, arrays(0))
+  ours._contents[1][5] ^= np.uint64(1)
+  assert theirs.fetch() is None
+  assert capsys.readouterr().err == "warning: snapshot 1 of the weights is damaged: nothing to go on with yet\n"
+  ours.publish(1000, arrays(1000))
+  assert same_arrays(theirs.fetch(), arrays(1000))
+  ours.publish(2000, arrays(2000))
+  ours._headers[1]["step"] += 1
+  assert theirs.fetch() is None and theirs.fetch() is None
+  assert theirs.step == 1000
+  assert capsys.readouterr().err == "warning: snapshot 3 of the weights is damaged: going on with those of step 1,000\n"
+
+
+def test_a_snapshot_that_is_half_written_is_not_there_yet(weights, capsys):
+  ours, theirs = weights
+  for step in (0, 10):
+    ours.publish(step, arrays(step))
+  with pytest.raises(ZeroDivisionError):
+    ours.publish(20, (1 / 0 if number else array for number, array in enumerate(arrays(20))))
+  assert same_arrays(theirs.fetch(), arrays(10))
+  assert theirs.step == 10
+  assert theirs.fetch() is None
+  assert capsys.readouterr().err == ""
+
+
+def test_weights_are_never_torn(weights, capsys):
+  ours, theirs = weights
+  stop, connection = CONTEXT.Pipe()
+  process = CONTEXT.Process(target=publish, args=(ours, connection), daemon=True)
+  process.start()
+  fetched, last = 0, 0
+  while fetched < 200:
+    if found := theirs.fetch():
+      assert same_arrays(found, arrays(theirs.step))
+      assert theirs.step > last
+      fetched, last = fetched + 1, theirs.step
+  stop.send(None)
+  process.join()
+  assert capsys.readouterr().err == ""
+
+
+# Devices.
+
+
+def test_every_process_gets_a_device_of_its_own_as_long_as_there_are_any(monkeypatch):
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,GPU-5,-1,7")
+
+  def shared_out(**settings):
+    places, notices = devices.places(AsyncConfig(**settings))
+    return [place.environment["CUDA_VISIBLE_DEVICES"] for place in places], notices
+
+  assert shared_out(workers=3) == (["0", "1", "2", "3"], [])
+  assert shared_out(workers=1, devices="3, GPU-5") == (["3", "GPU-5"], [])
+  names, (notice,) = shared_out(workers=4, devices="0,2")
+  assert names == ["0", "2", "0", "2", "0"]
+  assert notice == "5 processes on 2 GPUs (0, 2): some share one"
+  for wrong in ("7", "0,9", "0,,1", "cpu"):
+    with pytest.raises(UserError, match=f"devices is '{wrong}', accepted: numbers out of 0, 1, 2, 3, GPU-5"):
+      shared_out(devices=wrong)
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+  with pytest.raises(UserError, match="devices is '0', accepted: nothing, since there is no GPU here"):
+    shared_out(devices="0")
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads", "noticed"), [
+    (8, 0, [None], False), (8, 3, [2, 2, 2, 2], False), (8, 2, [4, 2, 2], False), (2, 1, [1, 1], False),
+    (2, 2, [1, 1, 1], True), (1, 1, [1, 1], True)])
+def test_without_gpus_the_cores_are_shared_out(monkeypatch, cores, workers, threads, noticed):
+  monkeypatch.setattr(devices, "gpus", lambda: [])
+  monkeypatch.setattr(devices, "cores", lambda: cores)
+  places, notices = devices.places(AsyncConfig(workers=workers))
+  assert places == [devices.Place(NO_GPU, number) for number in threads]
+  assert bool(notices) == noticed
+
+
+# Staleness.
+
+
+@pytest.mark.parametrize("reload_every", [1, 100])
+def test_the_pace_keeps_the_bound(reload_every):
+  for bound in range(200):
+    every, in_flight = trainer.pace(AsyncConfig(max_staleness=bound, reload_every=reload_every))
+    assert 1 <= every <= reload_every and in_flight >= 1
+    assert (every - 1) + (in_flight - 1) <= bound
+  assert trainer.pace(AsyncConfig(reload_every=reload_every)) == (reload_every, None)
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 4])
+def test_no_more_batches_than_allowed_are_on_their_way(in_flight):
+  with Ring(4, 1, (1, 1, 1)) as ring:
+    dealer = Dealer(ring, Tickets(), in_flight)
+    workers = []
+    for number in range(2):
+      ours, theirs = CONTEXT.Pipe()
+      dealer.add_worker(number, ours, os.pipe()[0])
+      workers.append(RingWorker(ring, theirs, number))
+      workers[-1].next_ticket(0)
+    settled = []
+    for step in range(20):
+      dealer.ready()
+      published = 0
+      for number, hand in enumerate(workers):
+        while (ticket := hand.next_ticket(0)) is not None:
+          assert ticket < step + in_flight
+          assert dealer.in_work()[number] == ticket
+          assert hand.publish(np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.int32), 0, 0), "no slot for a ticket"
+          published += 1
+          dealer.ready()
+      assert published == (in_flight if step == 0 else 1)
+      batch = dealer.take(0)
+      settled += [batch.ticket] if step % 5 < 4 else []
+      (batch.reject if step % 5 == 4 else batch.consume)()
+    assert len(set(settled)) == len(settled) == 16
+    dealer.close()
+
+
+# Training.
+
+
+def test_without_workers_it_is_train_py(tmp_path):
+  process = begin(tmp_path, "--workers=0", "--steps=5")
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  training.train(config(tmp_path / "synchronous", steps=5))
+  ours, theirs = (checkpoints.read_newest(str(tmp_path / name)).arrays for name in ("run", "synchronous"))
+  assert ours.keys() == theirs.keys()
+  assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == ["elapsed"]
+
+
+def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, monkeypatch, capfd):
+  def publish_and_damage(weights, step, arrays):
+    publish(weights, step, arrays)
+    if weights._number == 4:
+      weights._contents[0][1000] += np.uint64(1)
+
+  publish = Weights.publish
+  monkeypatch.setattr(Weights, "publish", publish_and_damage)
+  settings = {"steps": 10, "max_staleness": 0, "trainer_assist": False}
+  train(config(tmp_path / "run", **settings), Stumble(NO_GPU, 1, str(tmp_path / "marker")))
+  output = capfd.readouterr()
+  assert output.err.count("RuntimeError: over the doorstep") == 1
+  assert "raised the error above" in output.err
+  assert "snapshot 4 of the weights is damaged: going on with those of step 2" in output.err
+  last = rows(tmp_path)[-1]
+  assert (last["staleness_max"], last["thrown_away"], last["restarts"]) == (0, 1, 1)
+  # No staleness, the same batches, the same random starts: what synchronous training does.
+  training.train(config(tmp_path / "synchronous", **settings))
+  theirs = checkpoints.read_newest(str(tmp_path / "synchronous")).arrays
+  for name, array in newest(tmp_path / "run").arrays.items():
+    if name.startswith("model/"):
+      np.testing.assert_allclose(array, theirs[name], atol=1e-3)
+
+
+def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd):
+  with pytest.raises(UserError, match=r"6 workers were lost within 60 s; the last: worker 0 .* raised the same error"):
+    train(config(tmp_path, steps=100_000), Cliff(NO_GPU, 1))
+  assert capfd.readouterr().err.count("RuntimeError: over the edge") == 1
+  step = newest(tmp_path).step
+  assert step > 0
+  assert multiprocessing.active_children() == []
+
+
+def test_killed_frozen_and_interrupted(tmp_path):
+  segments = set(os.listdir("/dev/shm"))
+  process = begin(tmp_path, "--workers=2", "--steps=100000")
+  with contextlib.ExitStack() as stack:
+    stack.callback(process.kill)
+    until(lambda: all_craft(tmp_path))
+    killed, frozen = workers_of(process)
+    os.kill(killed, signal.SIGKILL)
+    os.kill(frozen, signal.SIGSTOP)
+    until(lambda: restarts(tmp_path) == 2)
+    assert not alive(killed) and not alive(frozen)
+    until(lambda: all_craft(tmp_path))
+    workers = workers_of(process)
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does; the frozen one cannot hear it
+    output, _ = process.communicate(timeout=60)
+  assert process.returncode == 130, output
+  assert not any(map(alive, workers))
+  assert f"(process {killed}) was ended by signal 9" in output
+  assert f"(process {frozen}) gave no sign of life for 10 s" in output
+  assert output.count("warning:") == 2 and "Traceback" not in output and "leaked" not in output, output
+  assert set(os.listdir("/dev/shm")) <= segments
+  assert f"stopped after step {newest(tmp_path / 'run').step:,}" in output
+
+
+DRIVER = """
+import os
+from tf_madry import cli
+from tf_madry.asynchronous import devices
+
+class Told(devices.Place):
+  def enter(self):
+    import sys
+    assert "tensorflow" not in sys.modules
+    super().enter()
+    import tensorflow as tf
+    threading = tf.config.threading
+    print("place", os.environ["CUDA_VISIBLE_DEVICES"], threading.get_intra_op_parallelism_threads(),
+          threading.get_inter_op_parallelism_threads(), flush=True)
+
+devices.Place = Told
+
+if __name__ == "__main__":
+  import async_train
+  cli.run(async_train.main)
+"""
+
+
+@pytest.fixture
+def driver(tmp_path):
+  """async_train.py, with processes that tell where they are."""
+  path = tmp_path / "driver.py"
+  path.write_text(textwrap.dedent(DRIVER))
+  return path
+
+
+def places_told(output):
+  return sorted(line for line in output.splitlines() if line.startswith("place"))
+
+
+def test_every_process_is_where_it_should_be(tmp_path, driver, monkeypatch):
+  monkeypatch.setattr(devices, "cores", lambda: 2)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  process = begin(tmp_path, "--workers=1", "--steps=5", "--notrainer_assist", script=driver)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  if not devices.gpus():
+    threads = max(1, devices.cores() // 2)
+    assert places_told(output) == 2 * [f"place -1 {threads} {threads}"]
+  assert rows(tmp_path)[-1]["crafted_per_second"][0] == 0
+
+
+def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, driver, monkeypatch):
+  training.train(config(tmp_path / "run", steps=3))
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+  process = begin(tmp_path, "--workers=2", "--steps=100000", "--devices=6,4", "--checkpoint_every=5", script=driver)
+  with contextlib.ExitStack() as stack:
+    stack.callback(process.kill)
+    until(lambda: all_craft(tmp_path))
+    workers = workers_of(process)
+    os.kill(workers[0], signal.SIGSTOP)  # not even one that is frozen stays, once it is thawed
+    process.kill()
+    until(lambda: not alive(workers[1]))
+    os.kill(workers[0], signal.SIGCONT)
+    until(lambda: not alive(workers[0]))
+    output, _ = process.communicate(timeout=60)  # ends with the last process that has the pipe
+  assert "Traceback" not in output and "leaked" not in output, output
+  assert places_told(output) == ["place 4 0 0", "place 6 0 0", "place 6 0 0"]
+  step = newest(tmp_path / "run").step
+  assert step % 5 == 0
+  train(config(tmp_path / "run", steps=step + 3), devices.Place(NO_GPU, 1))
+  assert newest(tmp_path / "run").step == step + 3
+
+
+def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
+  settings = {"epsilon": 0.1, "batch_size": 50, "steps": 150, "log_every": 50}
+  bounded = {"queue_size": 4, "max_staleness": 4, "trainer_assist": False}
+  models = [training.train(config(tmp_path / "synchronous", **settings)),
+            train(config(tmp_path / "run", **settings, **bounded), devices.Place(NO_GPU, 1))]
+  logged = rows(tmp_path)
+  assert max(row["staleness_max"] for row in logged) <= 4
+  assert max(row["staleness_mean"] for row in logged) > 1
+  assert logged[-1]["thrown_away"] <= 15
+  results = [measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(1000)) for model in models]
+  accuracies = [result.adversarial_accuracy for result in results]
+  assert min(accuracies) > 0.3
+  assert abs(accuracies[0] - accuracies[1]) < 0.05
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ("--workers=-1", "workers is -1, accepted: a whole number of processes"), ("--workers=two", "two"),
+    ("--queue_size=0", "queue_size is 0"), ("--reload_every=0", "reload_every is 0"),
+    ("--max_staleness=-1", "max_staleness is -1"), ("--devices=77", "devices is '77'"),
+])
+def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
+  code, output = run("async_train.py", given, cwd=tmp_path)
+  assert code == 2
+  assert said in output
+  assert len(output.splitlines()) == 1, output
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_queue_too_large_for_the_memory_is_one_line(tmp_path):
+  with pytest.raises(UserError, match=r"a queue of 1000000000 batches of 16 images needs \d+ bytes of shared memory"):
+    train(config(tmp_path, queue_size=10**9), devices.Place(NO_GPU, 1))

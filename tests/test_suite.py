@@ -1,0 +1,318 @@
+"""The suite and the leaderboard: what counts as broken, what is attacked again, what survives a stop, what is said."""
+
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from evaluating import toy, train
+from processes import start, until
+
+from tf_madry import checkpoints, datasets, hiding, leaderboard, suite, trials
+from tf_madry.attacks.apgd import APGD
+from tf_madry.attacks.suite import Suite
+from tf_madry.errors import UserError
+
+QUICK = Suite(epsilon=0.02, k=20, queries=100)
+NUMBERS = np.arange(20)
+
+
+class Numbered:
+  """Images that carry their number, a model that reads it back from them, and an attack that moves some."""
+
+  # The top left pixel is the number; the label is 1, which the model sees while the bottom right pixel is below 0.5.
+  images = np.zeros((20, 2, 2, 1), np.uint8)
+  images[:, 0, 0, 0] = NUMBERS * 10
+  split = datasets.Split(images, np.ones(20, np.int32))
+  variables = ()
+
+  def __call__(self, images):
+    fooled = tf.cast(images[:, 1, 1, 0] > 0.25, tf.float32)
+    return tf.stack([fooled, 1 - fooled], -1)
+
+
+class Breaks:
+  """An attack that breaks the given examples, and remembers which it was asked for."""
+
+  def __init__(self, *numbers, value=0.3, stop_at=None):
+    self.numbers, self.value, self.stop_at, self.calls = numbers, value, stop_at, []
+
+  def __repr__(self):
+    return f"Breaks{self.numbers}"
+
+  @property
+  def asked(self):
+    return [number for call in self.calls for number in call]
+
+  def __call__(self, model, images, labels, *, seed):
+    found = images.numpy()
+    asked = [round(float(pixel) * 25.5) for pixel in found[:, 0, 0, 0]]
+    if self.stop_at in asked:
+      raise KeyboardInterrupt
+    self.calls.append(asked)
+    for row, number in enumerate(asked):
+      if number in self.numbers:
+        found[row, 1, 1, 0] = self.value
+    return tf.constant(found)
+
+
+def record(attacks, folder=None, **settings):
+  given = {name: trials.Trial(attack) for name, attack in attacks.items()}
+  settings = {"epsilon": 0.3, "batch_size": 4, "folder": folder and str(folder)} | settings
+  return trials.Trials(Numbered(), Numbered.split, given, **settings)
+
+
+def test_only_what_stands_is_attacked_and_nothing_twice():
+  attacks = {"a": Breaks(*range(5)), "b": Breaks(3, 7), "c": Breaks(19)}
+  known = record(attacks)
+  known.run("a", "b")
+  assert attacks["a"].calls == [list(range(start, start + 4)) for start in range(0, 20, 4)]
+  assert attacks["b"].asked == list(range(5, 20))
+  known.run("b", "c")  # another order of another choice: what b has not seen yet is tried, the rest is known
+  assert attacks["b"].asked == [*range(5, 20), *range(5)]
+  assert np.flatnonzero(known.broken("b")).tolist() == [3, 7]
+  assert attacks["c"].asked == [number for number in range(20) if number not in (3, 7)]
+  assert known.standing("a", "b", "c").sum() == 20 - len({0, 1, 2, 3, 4, 7, 19})
+
+
+@pytest.mark.parametrize(("value", "counts"), [
+    (0.3, True), (0.3 + 5e-7, True), (0.3 + 1e-5, False), (0.2, False), (float("nan"), False), (float("inf"), False)])
+def test_an_adversarial_example_counts_only_if_it_is_one(value, counts):
+  known = record({"a": Breaks(2, value=value)})
+  known.run("a")
+  assert known.broken("a").sum() == counts
+  assert (known.adversarial[2, 1, 1, 0] != 0) == counts
+
+
+@pytest.mark.parametrize(("pixel", "counts"), [(1.0, True), (1.0 + 1e-6, False)])
+def test_an_adversarial_example_has_no_pixel_beyond_the_range(pixel, counts):
+  natural = np.full((1, 2, 2, 1), 0.9, np.float32)
+  found = np.full_like(natural, pixel)
+  assert trials.is_adversarial(Numbered(), natural, found, np.ones(1, np.int32), 0.3)[0] == counts
+
+
+def test_a_stopped_record_goes_on_after_its_last_batch(tmp_path):
+  straight = record({"a": Breaks(1, 9, 17), "b": Breaks(3, 18)})
+  straight.run("a", "b")
+  with pytest.raises(KeyboardInterrupt):
+    record({"a": Breaks(1, 9, 17), "b": Breaks(3, 18, stop_at=12)}, tmp_path).run("a", "b")
+  attacks = {"a": Breaks(1, 9, 17), "b": Breaks(3, 18)}
+  resumed = record(attacks, tmp_path)
+  assert resumed.resumed
+  resumed.run("a", "b")
+  assert attacks["a"].calls == []
+  assert attacks["b"].asked[0] == 10  # 1 and 9 had fallen: the second batch of b begins there
+  for name in ("a", "b"):
+    np.testing.assert_array_equal(resumed.broken(name), straight.broken(name))
+    np.testing.assert_array_equal(resumed.tried(name), straight.tried(name))
+  np.testing.assert_array_equal(resumed.adversarial, straight.adversarial)
+
+
+class Heavier(Numbered):
+  variables = (tf.Variable([1.0]),)
+
+
+@pytest.mark.parametrize("change", [
+    {"seed": 1}, {"epsilon": 0.31}, {"attack": Breaks(2)}, {"model": Heavier()},
+    {"split": Numbered.split.head(19)}])
+def test_a_record_belongs_to_its_settings(tmp_path, change):
+  record({"a": Breaks(1)}, tmp_path).run("a")
+  given = {"attack": Breaks(1), "model": Numbered(), "split": Numbered.split, "epsilon": 0.3, "seed": 0} | change
+  other = trials.Trials(given["model"], given["split"], {"a": trials.Trial(given["attack"])}, epsilon=given["epsilon"],
+                        seed=given["seed"], batch_size=4, folder=str(tmp_path))
+  assert not other.resumed
+  other.run("a")
+  assert len(os.listdir(tmp_path)) == 2
+  again = record({"a": Breaks(1)}, tmp_path)
+  assert again.resumed and again.broken("a").sum() == 1
+
+
+def truncate(path):
+  os.truncate(path, os.path.getsize(path) // 2)
+
+
+def empty(path):
+  os.truncate(path, 0)
+
+
+def flip_a_bit(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def of_another(path):
+  arrays = dict(np.load(path)) | {"identity": np.array("something else")}
+  np.savez(path, **arrays)
+
+
+def of_another_shape(path):
+  arrays = dict(np.load(path)) | {"tried": np.ones((1, 19), bool)}
+  np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit, of_another, of_another_shape])
+def test_a_damaged_record_is_reported_and_started_over(tmp_path, capsys, damage):
+  record({"a": Breaks(1)}, tmp_path).run("a")
+  damage(next(tmp_path.iterdir()))
+  attack = Breaks(1)
+  again = record({"a": attack}, tmp_path)
+  assert "is damaged" in capsys.readouterr().err and not again.resumed
+  again.run("a")
+  assert len(attack.asked) == 20 and again.broken("a").sum() == 1
+  assert record({"a": Breaks(1)}, tmp_path).resumed
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory):
+  """(`LoadedModel`, `Split`, `Result` of the suite, adversarial images, folder) of a toy network."""
+  loaded, split = toy()
+  folder = str(tmp_path_factory.mktemp("suite"))
+  said = []
+  result, adversarial = suite.run(loaded, QUICK, split, batch_size=16, folder=folder, say=said.append)
+  return loaded, split, result, adversarial, said
+
+
+def test_the_suite_leaves_no_more_than_any_member(honest):
+  loaded, split, result, adversarial, said = honest
+  stands = loaded.model(adversarial).numpy().argmax(-1) == split.labels
+  assert stands.mean() == pytest.approx(result.adversarial_accuracy)
+  assert 0 < result.adversarial_accuracy < result.natural_accuracy == 0.9
+  natural = datasets.as_float(split.images)
+  assert np.abs(adversarial - natural).max() <= QUICK.epsilon + 1e-6
+  assert [member["name"] for member in result.members] == ["APGD-CE", "APGD-T", "multi-targeted", "Square"]
+  for name, attack in QUICK.members().items():
+    alone = trials.Trials(loaded.model, split, {name: trials.Trial(attack)}, epsilon=QUICK.epsilon, batch_size=16)
+    alone.run(name)
+    assert not (stands & ~alone.standing(name)).any(), name
+  together = QUICK(loaded.model, tf.constant(natural), tf.constant(split.labels)).numpy()
+  assert (loaded.model(together).numpy().argmax(-1) == split.labels).mean() == pytest.approx(stands.mean())
+  assert "APGD-T" in said[4] and said[4].split()[1] == str(result.members[1]["tried"])
+
+
+def test_an_honest_model_gets_no_warning(honest):
+  assert honest[2].warnings == []
+
+
+@pytest.mark.parametrize("hide", ["saturated logits", "rounded pixels"])
+def test_a_model_that_hides_its_gradients_is_found_out(tmp_path, hide):
+  if hide == "rounded pixels":
+    loaded, split = toy(wrap=lambda images: tf.round(images * 64) / 64)
+  else:
+    loaded, split = toy()
+    output = loaded.model.layers[-1]
+    output.set_weights([weights * 1e5 for weights in output.get_weights()])
+  result, _ = suite.run(loaded, QUICK, split, batch_size=60, folder=str(tmp_path), say=lambda line: None)
+  said = " ".join(result.warnings)
+  assert "54 of 54 examples (100.0%) have an input gradient of exactly zero" in said
+  assert "54 of 54 examples (100.0%) stand against PGD-40 at ε = 1" in said
+  assert ("fell to Square" if hide == "rounded pixels" else "fell to APGD-T or multi-targeted") in said
+
+
+def test_a_comparison_counts_what_withstood_the_weak_and_fell_to_the_strong():
+  known = record({"weak": Breaks(0, 1), "strong": Breaks(1, *range(10, 16))})
+  for name in ("weak", "strong"):
+    known.run(name)
+  assert hiding.beyond(known, ["strong"], ["weak"], "fell").startswith("6 of 20 examples (30.0%) fell")
+  assert hiding.beyond(known, ["weak"], ["strong"], "fell") is None  # one of 20 may be chance
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+  loaded, split = toy()
+  folder, said = str(tmp_path_factory.mktemp("table")), []
+  quick = {"k": 5, "restarts": 3, "queries": 20}
+  sources = [toy(seed=2)[0], toy(seed=3)[0]]
+  result = leaderboard.run(loaded, split, 0.02, sources=sources, batch_size=60, folder=folder, say=said.append, **quick)
+  attempts, rows = leaderboard.plan(0.02, sources, **quick)
+  known = trials.Trials(loaded.model, split, attempts, epsilon=0.02, batch_size=60, folder=folder)
+  return result, {row.name: known.standing(*row.trials) for row in rows}, said
+
+
+def test_rows_of_the_leaderboard_hold_what_they_contain(table):
+  result, standing, said = table
+  assert [row["name"] for row in result.rows] == list(standing)
+  assert [row["accuracy"] for row in result.rows] == [stands.mean() for stands in standing.values()]
+  for loss in ("cross-entropy", "CW loss"):
+    assert not (standing[f"PGD-5, {loss}, 3 restarts"] & ~standing[f"PGD-5, {loss}"]).any()
+  for part in ("multi-targeted", "Square"):
+    assert not (standing["suite"] & ~standing[part]).any()
+  for part in ("black-box PGD-40, source 1", "black-box PGD-40, source 2"):
+    assert not (standing["black-box PGD-40, all 2 sources"] & ~standing[part]).any()
+  everything = np.logical_and.reduce([standing[name] for name in standing])
+  np.testing.assert_array_equal(standing["all of the above"], everything)
+  assert 0 < everything.mean() < standing["FGSM, cross-entropy"].mean()
+  assert said[0].startswith("at most ") and len(said) == 2 + len(result.rows)
+
+
+def test_the_leaderboard_names_the_secret_models_accuracies(table, tmp_path):
+  result, _, _ = table
+  leaderboard.write_markdown(str(tmp_path / "table.md"), result, "a model")
+  lines = (tmp_path / "table.md").read_text().splitlines()
+  assert lines[0] == "a model" and lines[-1].startswith("natural accuracy 90.00%")
+  published = [line.split(" | ")[3] for line in lines[4:-2]]
+  assert published == [
+      "96.36%", "96.40%", "92.52%", "93.04%", "89.62%", "89.71%", "88.36%", "88.25%", "88.50% (AutoAttack)",
+      "97.79% (adversarially trained source)", "97.79% (adversarially trained source)", "93.54% (three copies)",
+      "88.00% (Guided Local Attack)"]
+
+
+def test_a_source_is_attacked_and_the_model_judged():
+  asked = []
+
+  class Source(Numbered):
+    pass
+
+  def attack(model, images, labels, *, seed):
+    asked.append(model)
+    return Breaks(4)(model, images, labels, seed=seed)
+
+  known = trials.Trials(Numbered(), Numbered.split, {"a": trials.Trial(attack, source=Source())}, epsilon=0.3)
+  known.run("a")
+  assert [type(model) for model in asked] == [Source]
+  assert np.flatnonzero(known.broken("a")).tolist() == [4]
+
+
+def test_one_run_at_a_time(tmp_path, honest):
+  loaded, split = honest[:2]
+  from tf_madry import files
+  with files.exclusive(str(tmp_path)), pytest.raises(UserError, match="in use by another run"):
+    suite.run(loaded, QUICK, split, folder=str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+  """(model directory, what to run on it, `Result`, adversarial images) of a suite that was never stopped."""
+  folder = tmp_path_factory.mktemp("straight")
+  model_dir = train(folder / "model")
+  what = checkpoints.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=200), datasets.load().test.head(40)
+  return model_dir, what, *suite.run(*what, batch_size=5, folder=str(folder / "suite"))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_suite_that_was_stopped_ends_as_one_that_was_not(tmp_path, straight, signum, code):
+  model_dir, what, result, adversarial = straight
+  shutil.copytree(model_dir, tmp_path / "model")
+  process = start("eval.py", "--model_dir=model", "--attack=suite", "--k=3", "--queries=200", "--epsilon=0.05",
+                  "--num_examples=40", "--batch_size=5", cwd=tmp_path)
+  until(lambda: process.poll() is not None or list(tmp_path.glob("model/suite/*.npz")))
+  process.send_signal(signum)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == code, output
+  assert "Traceback" not in output
+  if signum == signal.SIGINT:
+    assert output.splitlines()[-1] == "stopped; the same command goes on from here"
+  said = []
+  resumed, images = suite.run(*what, batch_size=5, folder=str(tmp_path / "model" / "suite"), say=said.append)
+  assert said[0].startswith("going on from an earlier run")
+  assert resumed.adversarial_accuracy == result.adversarial_accuracy < result.natural_accuracy
+  np.testing.assert_array_equal(images, adversarial)
+
+
+def test_the_suite_is_an_attack_like_any_other():
+  assert isinstance(QUICK.members()["APGD-CE"], APGD)
+  assert eval(repr(QUICK)) == QUICK
+  with pytest.raises(UserError, match="queries is 0"):
+    Suite(queries=0)

@@ -1,0 +1,137 @@
+"""The Square attack (Andriushchenko et al. 2020): random search that sees only logits, never a gradient.
+
+    attack = Square(queries=5000)
+    adversarial = attack(model, images, labels, seed=0)
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry import seeds
+from tf_madry.attacks import linf
+from tf_madry.attacks.losses import margin
+from tf_madry.attacks.standing import in_turn
+from tf_madry.config import AttackConfig
+from tf_madry.errors import require
+
+# The area of a square is halved after so many of each 10,000 queries (§3.2 of the paper).
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Queries between two looks at who still stands: a few tenths of a second, of which the look takes hundredths.
+ROUND = 100
+
+
+def sides(queries, p_init, height, width):
+  """The side of the square of each query, in pixels: its area starts at `p_init` of the image and falls in steps.
+
+  Returns:
+    int32 array [queries].
+  """
+  area = p_init / 2.0 ** np.searchsorted(HALVINGS, np.arange(queries) * 10_000 // queries) * height * width
+  return np.clip(np.round(np.sqrt(area)), 1, min(height, width)).astype(np.int32)
+
+
+@tf.function(reduce_retracing=True)
+def search(model, images, labels, best, lowest, first, sides, epsilon, key):
+  """Queries number `first` to `first + ROUND - 1`, as far as there are any (Algorithms 1 and 2).
+
+  Each proposes for every example the best image so far with a square of it moved to one side of the ball, and keeps it
+  if it lowers the margin. The first query of all proposes vertical stripes.
+
+  Args:
+    model: maps images to logits.
+    images: float32 [batch, height, width, channels] in [0, 1].
+    labels: int32 [batch].
+    best: the best images so far, as `images`.
+    lowest: float32 [batch], the margins of `best`; infinite before the first query.
+    first: int32, number of the first query.
+    sides: int32 [queries], see `sides`.
+    epsilon: float32, radius of the ball.
+    key: int32 [2], see `seeds.key`.
+
+  Returns:
+    (best, lowest, fooled): as given, and whether the model gets `best` wrong, [batch]; such an image is not changed
+    any more.
+  """
+  lower, upper = linf.ball(images, epsilon)
+  fooled = tf.zeros_like(labels, tf.bool)
+  query, end = first, tf.minimum(first + ROUND, tf.size(sides))
+  while query < end and not tf.reduce_all(fooled):
+    random = tf.random.fold_in(key, query)
+    proposed = _stripes(lower, upper, random) if query == 0 else _square(best, lower, upper, sides[query], random)
+    logits = model(proposed)
+    wrong, margins = tf.argmax(logits, -1, tf.int32) != labels, margin(logits, labels)
+    better = ~fooled & (wrong | (margins < lowest))
+    best = tf.where(better[:, tf.newaxis, tf.newaxis, tf.newaxis], proposed, best)
+    lowest = tf.where(better, margins, lowest)
+    fooled |= wrong
+    query += 1
+  return best, lowest, fooled
+
+
+def _stripes(lower, upper, key):
+  """Columns one pixel wide, each at one side of the ball."""
+  batch, _, width, channels = tf.unstack(tf.shape(lower))
+  up = tf.random.stateless_uniform([batch, 1, width, channels], key) < 0.5
+  return tf.where(up, upper, lower)
+
+
+def _square(best, lower, upper, side, key):
+  """`best` with a square of random place at one side of the ball, a side for each channel."""
+  batch, height, width, channels = tf.unstack(tf.shape(best))
+  random = tf.random.stateless_uniform([batch, 2 + channels], key)
+  window = (_span(random[:, 0], side, height)[:, :, tf.newaxis, tf.newaxis]
+            & _span(random[:, 1], side, width)[:, tf.newaxis, :, tf.newaxis])
+  up = random[:, tf.newaxis, tf.newaxis, 2:] < 0.5
+  proposed = tf.where(window, tf.where(up, upper, lower), best)
+  # A square that changes nothing would waste the query: it goes to the other side.
+  idle = tf.reduce_all(proposed == best, [1, 2, 3], keepdims=True)
+  return tf.where(window, tf.where(up ^ idle, upper, lower), best)
+
+
+def _span(random, side, size):
+  """Which of `size` pixels lie in an interval of length `side`, placed by random numbers in [0, 1): [batch, size]."""
+  start = tf.cast(random * tf.cast(size - side + 1, tf.float32), tf.int32)[:, tf.newaxis]
+  pixel = tf.range(size)
+  return (pixel >= start) & (pixel < start + side)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Square:
+  """The Square attack for ℓ∞ on the margin; the defaults are AutoAttack's, but for the schedule.
+
+  Attributes:
+    queries: perturbed images of each example that the model is asked about at the most.
+    epsilon: radius of the ball, in units of the pixel range.
+    p_init: share of the image that the first squares cover.
+  """
+
+  queries: int = 5000
+  epsilon: float = 0.3
+  p_init: float = 0.8
+
+  def __post_init__(self):
+    AttackConfig(epsilon=self.epsilon)
+    require(self.queries >= 1, "queries", self.queries, "a whole number, at least 1")
+    require(0 < self.p_init <= 1, "p_init", self.p_init, "a number above 0, at most 1")
+
+  def __call__(self, model, images, labels, *, seed=0):
+    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+
+    def attempt(images, labels):
+      schedule = tf.constant(sides(self.queries, self.p_init, *images.shape[1:3]))
+      epsilon, key = tf.constant(self.epsilon, tf.float32), seeds.key(seed, 0, "random start")
+      best, lowest = images, tf.fill(tf.shape(labels), float("inf"))
+      standing = tf.where(tf.ones_like(labels, tf.bool))
+      for first in range(0, self.queries, ROUND):
+        state = [tf.gather_nd(tensor, standing) for tensor in (images, labels, best, lowest)]
+        better, margins, fooled = search(model, *state, tf.constant(first), schedule, epsilon, key)
+        best = tf.tensor_scatter_nd_update(best, standing, better)
+        lowest = tf.tensor_scatter_nd_update(lowest, standing, margins)
+        standing = standing[~fooled]
+        if tf.size(standing) == 0:
+          break
+      return best
+
+    return in_turn(model, images, labels, [attempt])
