@@ -8,7 +8,7 @@ from tf_madry.attacks.standing import outcome
 from tf_madry.errors import UserError
 
 KEY = tf.constant([3, 4])
-# Steps at which 100 steps have a checkpoint (Croce and Hein 2020, §4.1): 0.22 of them, then ever 0.03 less, at least 0.06.
+# Steps at which 100 steps have a checkpoint (Croce and Hein 2020): 0.22 of them, then ever 0.03 less, at least 0.06.
 CHECKPOINTS = (22, 41, 57, 70, 80, 87, 93, 99)
 
 

@@ -12,6 +12,7 @@ from evaluating import eval_script, train
 from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, measure
+from tf_madry import model as network
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
 
@@ -48,10 +49,10 @@ def test_settings_come_from_the_model_directory(tmp_path, monkeypatch, capsys, m
 
 def test_an_attack_from_a_source(tmp_path, capsys, model_dir):
   source = train(tmp_path / "source", seed=5)
-  assert eval_script(f"--model_dir={model_dir}", f"--source={source}", "--epsilon=0.1", "--num_examples=200") == 0
-  assert f"200 test examples; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
-  target, split = checkpoints.load_model(model_dir).model, datasets.load().test.head(200)
-  attack = PGD(epsilon=0.1)
+  assert eval_script(f"--model_dir={model_dir}", f"--source={source}", "--epsilon=0.1", "--num_examples=20") == 0
+  assert f"20 test examples; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
+  target, split = checkpoints.load_model(model_dir).model, datasets.load().test.head(100)
+  attack = PGD(epsilon=0.1, k=4)
   white = measure.measure(target, attack, split)
   black = measure.measure(target, attack, split, source=checkpoints.load_model(source).model)
   assert white.adversarial_accuracy < black.adversarial_accuracy < black.natural_accuracy == white.natural_accuracy
@@ -100,7 +101,16 @@ def other_shape(folder):
   return checkpoints.save(str(folder / "other"), 1, config, arrays, keep=3)
 
 
+def seven_classes(folder):
+  config = checkpoints.load_model(folder / "model").config
+  arrays = {"step": np.int64(1), "image_shape": np.int32([28, 28, 1]), "num_classes": np.int32(7)}
+  weights = checkpoints.variables_of(network.build(num_classes=7), "model")
+  arrays |= {name: variable.numpy() for name, variable in weights.items()}
+  return checkpoints.save(str(folder / "seven"), 1, config, arrays, keep=3)
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
+    (["--source=seven"], r"output shape of source 'seven' is \(7,\), accepted: \(10,\), as of 'model/"),
     (["--model_dir=empty"], "model directory is 'empty', accepted: a directory with a checkpoint in it"),
     (["--model_dir=none"], "model is 'none', accepted: a model directory"),
     (["--model_dir=other"], r"model/logits/bias of '.*' is \(7,\), accepted: an array of shape \(10,\)"),
@@ -122,6 +132,8 @@ def test_bad_input_is_refused(tmp_path, monkeypatch, model_dir, arguments, said)
   (tmp_path / "text.npz").write_text("no archive")
   if "--model_dir=other" in arguments:
     other_shape(tmp_path)
+  if "--source=seven" in arguments:
+    seven_classes(tmp_path)
   before = sorted(os.listdir(tmp_path))
   with pytest.raises(UserError, match=said) as refusal:
     eval_script("--model_dir=model", *arguments)
@@ -130,5 +142,5 @@ def test_bad_input_is_refused(tmp_path, monkeypatch, model_dir, arguments, said)
 
 
 def test_bad_input_is_one_line_of_the_script(tmp_path):
-  code, output = run("eval.py", "--model_dir=none", cwd=tmp_path)
-  assert (code, len(output.splitlines())) == (2, 1) and output.startswith("error: model is 'none'")
+  code, output = run("eval.py", "--batch_size=0", cwd=tmp_path)
+  assert (code, len(output.splitlines())) == (2, 1) and output.startswith("error: batch_size is 0, accepted: ")

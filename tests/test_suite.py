@@ -1,5 +1,7 @@
 """The suite and the leaderboard: what counts as broken, what is attacked again, what survives a stop, what is said."""
 
+import functools
+import json
 import os
 import shutil
 import signal
@@ -7,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from evaluating import toy, train
+from evaluating import eval_script, toy, train
 from processes import start, until
 
 from tf_madry import checkpoints, datasets, hiding, leaderboard, suite, trials
@@ -228,6 +230,7 @@ def table(tmp_path_factory):
   result = leaderboard.run(loaded, split, 0.02, sources=sources, batch_size=60, folder=folder, say=said.append, **quick)
   attempts, rows = leaderboard.plan(0.02, sources, **quick)
   known = trials.Trials(loaded.model, split, attempts, epsilon=0.02, batch_size=60, folder=folder)
+  assert known.resumed
   return result, {row.name: known.standing(*row.trials) for row in rows}, said
 
 
@@ -287,7 +290,7 @@ def straight(tmp_path_factory):
   """(model directory, what to run on it, `Result`, adversarial images) of a suite that was never stopped."""
   folder = tmp_path_factory.mktemp("straight")
   model_dir = train(folder / "model")
-  what = checkpoints.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=200), datasets.load().test.head(40)
+  what = checkpoints.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=100), datasets.load().test.head(40)
   return model_dir, what, *suite.run(*what, batch_size=5, folder=str(folder / "suite"))
 
 
@@ -295,7 +298,7 @@ def straight(tmp_path_factory):
 def test_a_suite_that_was_stopped_ends_as_one_that_was_not(tmp_path, straight, signum, code):
   model_dir, what, result, adversarial = straight
   shutil.copytree(model_dir, tmp_path / "model")
-  process = start("eval.py", "--model_dir=model", "--attack=suite", "--k=3", "--queries=200", "--epsilon=0.05",
+  process = start("eval.py", "--model_dir=model", "--attack=suite", "--k=3", "--queries=100", "--epsilon=0.05",
                   "--num_examples=40", "--batch_size=5", cwd=tmp_path)
   until(lambda: process.poll() is not None or list(tmp_path.glob("model/suite/*.npz")))
   process.send_signal(signum)
@@ -309,6 +312,20 @@ def test_a_suite_that_was_stopped_ends_as_one_that_was_not(tmp_path, straight, s
   assert said[0].startswith("going on from an earlier run")
   assert resumed.adversarial_accuracy == result.adversarial_accuracy < result.natural_accuracy
   np.testing.assert_array_equal(images, adversarial)
+
+
+def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys, straight):
+  shutil.copytree(straight[0], tmp_path / "model")
+  monkeypatch.chdir(tmp_path)
+  quick = functools.partial(leaderboard.plan, k=2, restarts=2, queries=5)
+  monkeypatch.setattr(leaderboard, "plan", quick)
+  arguments = ["--model_dir=model", "--leaderboard", "--epsilon=0.05", "--num_examples=10", "--markdown=table.md"]
+  assert eval_script(*arguments, "--source=model", "--json=table.json") == 0
+  output = capsys.readouterr().out
+  rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+  assert f"| FGSM, cross-entropy | {rows[0]['accuracy']:.2%} |" in (tmp_path / "table.md").read_text()
+  assert "10 test examples; source 1: model/checkpoints/step-00000012.npz" in output
+  assert rows[-1]["name"] == "all of the above" and rows[-1]["accuracy"] == min(row["accuracy"] for row in rows)
 
 
 def test_the_suite_is_an_attack_like_any_other():

@@ -182,7 +182,7 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
 
 
 def test_a_short_run_learns_to_be_robust(tmp_path):
-  settings = {"epsilon": 0.1, "steps": 250, "batch_size": 50, "log_every": 250}
+  settings = {"epsilon": 0.1, "steps": 250, "batch_size": 50, "log_every": 250, "learning_rate": 1e-3}
   model = training.train(config(tmp_path, **settings))
   test = datasets.load().test.head(300)
   attack = PGD(k=10, epsilon=0.1)

@@ -1,8 +1,20 @@
-"""Measures parts of the system on this machine: `python -m tf_madry.benchmark queue`, or all without a name."""
+"""Measures parts of the system on this machine: `python -m tf_madry.benchmark queue weights asynchronous`.
 
+`asynchronous` takes half an hour, the others seconds.
+"""
+
+import collections
+import copy
+import itertools
+import json
 import multiprocessing
+import os
+import pathlib
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from typing import NamedTuple
 
@@ -10,12 +22,15 @@ import numpy as np
 from absl import app
 
 from tf_madry import cli
+from tf_madry.asynchronous import devices
 from tf_madry.asynchronous.dealer import Dealer, Tickets
 from tf_madry.asynchronous.ring import Ring, RingWorker, TrainerGone
+from tf_madry.asynchronous.weights import Weights
 from tf_madry.errors import UserError, require
 
 BATCH_SIZE, IMAGE_SHAPE = 128, (28, 28, 1)  # of the paper's training (§6)
 PATIENCE = 60  # seconds until a partner that says nothing is given up
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Throughput(NamedTuple):
@@ -105,11 +120,122 @@ def queue():
   print(f"  ratio                  {_spread([ring / queue for ring, queue in zip(*result, strict=True)], '.1f')}")
 
 
+def weights(rounds=30):
+  """What it costs the trainer to publish its weights, and a worker to take them over."""
+  cli.load_tensorflow()
+  import tensorflow as tf
+
+  from tf_madry import config, datasets, training
+  learner = training.Learner(config.resolve({})[0], datasets.load())
+  batch = learner.batch(tf.range(BATCH_SIZE))
+  variables = learner.model.weights
+  ours = Weights([variable.shape for variable in variables])
+  theirs = copy.copy(ours)  # as a worker has it
+  times = []
+  for step in range(rounds + 1):
+    start = time.perf_counter()
+    float(learner.learn(*batch).loss)
+    learnt = time.perf_counter()
+    ours.publish(step, variables)
+    published = time.perf_counter()
+    for variable, array in zip(variables, theirs.fetch(), strict=True):
+      variable.assign(array)
+    times.append((learnt - start, published - learnt, time.perf_counter() - published))
+  learn, publish, reload = map(statistics.median, zip(*times[1:], strict=True))  # the first compiles
+  print(f"weights: median of {rounds} rounds on a batch of {BATCH_SIZE}")
+  print(f"  the trainer's step, crafting left out  {learn * 1e3:.1f} ms")
+  print(f"  publishing                             {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "
+        f"done every 100 steps, {publish / learn:.1%} when done every step")
+  print(f"  a worker's reloading                   {reload * 1e3:.1f} ms")
+
+
+class Run(NamedTuple):
+  """The measured part of a run: `steps`, `seconds`, and its lines of metrics.jsonl as `rows`."""
+
+  steps: int
+  seconds: float
+  rows: list
+
+
+def training_run(script, steps, workers=0, **flags):
+  """Runs a training script for as long as it takes to see so many steps with all workers at work.
+
+  What comes before, compiling and the start of the workers, is left out.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    config = os.path.join(folder, "config.json")
+    with open(config, "w", encoding="utf-8") as file:
+      json.dump({"log_every": 10, "eval_every": 0, "checkpoint_every": 10**9}, file)
+    flags |= {"workers": workers} if script == "async_train.py" else {}
+    command = [sys.executable, ROOT / script, f"--config={config}", f"--model_dir={folder}/run", "--steps=1000000",
+               *(f"--{name}={value}" for name, value in flags.items())]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+      rows = []
+      while not rows or rows[-1]["step"] - rows[0]["step"] < steps:
+        time.sleep(0.2)
+        if process.poll() is not None:
+          raise RuntimeError(f"{script} ended: {process.stdout.read()}")
+        rows = _rows_at_work(pathlib.Path(folder, "run", "metrics.jsonl"), workers)
+      process.send_signal(signal.SIGINT)
+      process.communicate(timeout=PATIENCE)
+    finally:
+      process.kill()
+  return Run(rows[-1]["step"] - rows[0]["step"], rows[-1]["time"] - rows[0]["time"], rows[1:])
+
+
+def _rows_at_work(path, workers):
+  """Lines of metrics.jsonl from the first that all workers have contributed to."""
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  rows = [json.loads(line) for line in lines if line.endswith("\n")]
+  started = (number for number, row in enumerate(rows)
+             if not workers or min(row["crafted_per_second"][1:]) > 0)
+  return rows[next(started, len(rows)):]
+
+
+def asynchronous(rounds=3, steps=60, staleness_steps=300, k=8):
+  """Examples/s of synchronous and asynchronous training, and how stale batches get."""
+  commands = {"train.py": ("train.py", 0)}
+  commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
+  speeds = collections.defaultdict(list)
+  for _ in range(rounds):
+    for name, (script, workers) in commands.items():
+      run = training_run(script, steps, workers, k=k, batch_size=BATCH_SIZE)
+      speeds[name].append(BATCH_SIZE * run.steps / run.seconds)
+  base = statistics.median(speeds["train.py"])
+  print(f"asynchronous: κ = {k}, batch {BATCH_SIZE}, {devices.cores()} cores; median (range) of {rounds} runs of "
+        f"{steps} steps\n")
+  print("| command | examples/s | speedup |\n|---|---|---|")
+  for name, values in speeds.items():
+    print(f"| `{name}` | {_spread(values, '.0f')} | {statistics.median(values) / base:.2f} |")
+  print(f"\nStaleness in trainer steps, 2 workers, {staleness_steps} steps each\n")
+  print("| κ | queue size | bound | mean | 95 % | max | thrown away | queue depth | trainer waiting | workers blocked |")
+  print("|---|---|---|---|---|---|---|---|---|---|")
+  # With κ = 1 crafting is no more work than learning: only there are two workers enough to fill the queue.
+  for power, size, bound in [*itertools.product((k, 1), (1, 4, 16), (None,)), (k, 16, 8), (1, 16, 8)]:
+    flags = {} if bound is None else {"max_staleness": bound}
+    run = training_run("async_train.py", staleness_steps, 2, k=power, queue_size=size, batch_size=BATCH_SIZE, **flags)
+    values = _staleness(run)
+    print(f"| {power} | {size} | {'none' if bound is None else bound} | {np.mean(values):.1f} | "
+          f"{np.percentile(values, 95):.0f} | {max(values)} | {run.rows[-1]['thrown_away']} | "
+          f"{_mean(run, 'queue_depth'):.1f} | {_mean(run, 'trainer_waiting'):.0%} | {_mean(run, 'workers_blocked'):.0%} |",
+          flush=True)
+
+
+def _staleness(run):
+  """That of every batch of the run."""
+  return [int(value) for row in run.rows for value, count in row["staleness_histogram"].items() for _ in range(count)]
+
+
+def _mean(run, name):
+  return statistics.mean(row[name] for row in run.rows)
+
+
 def _spread(values, form):
   return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (queue,)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (queue, weights, asynchronous)}
 
 
 def main(argv):

@@ -34,6 +34,7 @@ class Result:
   """The table: `rows` has an object for each row; `warnings` are signs of hidden gradients."""
 
   n: int
+  epsilon: float
   natural_accuracy: float
   natural_interval: tuple
   rows: list
@@ -116,7 +117,7 @@ def run(loaded, split, epsilon, *, sources=(), batch_size=200, seed=0, folder, s
                    "seconds": record.seconds(*row.trials)})
       say(TEXT.format(*cells(rows[-1], len(split))))
   natural = float(record.right.mean())
-  return Result(len(split), natural, measure.wilson(natural, len(split)), rows,
+  return Result(len(split), epsilon, natural, measure.wilson(natural, len(split)), rows,
                 hiding.signs(loaded.model, split, record.right, _comparisons(record, attempts)))
 
 
@@ -142,8 +143,8 @@ def cells(row, n):
 
 def lines(result):
   """The end of the report: what there is to say about a `Result`."""
-  yield (f"natural accuracy {result.natural_accuracy:.2%}; secret model: as published, n = 10,000; time: of all attacks "
-         "of a row, compiling included")
+  yield (f"natural accuracy {result.natural_accuracy:.2%}, ε = {result.epsilon:g}; secret model: as published, "
+         f"n = 10,000, ε = {challenge.EPSILON:g}; time: of all attacks of a row, compiling included")
   yield from hiding.lines(result.warnings)
 
 

@@ -7,6 +7,8 @@ import multiprocessing
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from tqdm import tqdm
 
@@ -14,6 +16,7 @@ from tf_madry.asynchronous import worker as worker_lib
 from tf_madry.training import SourceError
 
 HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
+_LATELY = 2.0  # seconds without one after which nothing waits for it any more
 STARTING = 120.0  # seconds that a worker may take until its first sign of life
 RESTARTS, PERIOD = 5, 60.0  # more restarts than this in so many seconds: something is wrong that restarts do not mend
 _FIRST_DELAY = 0.25  # seconds until the first restart; doubled with each that follows within the period
@@ -23,8 +26,8 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 @dataclasses.dataclass
 class _Worker:
-  process: multiprocessing.process.BaseProcess
-  last_words: multiprocessing.connection.Connection
+  process: BaseProcess
+  last_words: Connection
   beats: int = 0  # when it was last looked at
   patience: float = STARTING  # seconds that are left to it
   frozen: bool = False
@@ -69,6 +72,10 @@ class Crew:
       if now >= when:
         del self._due[worker]
         self._start(worker)
+
+  def responds(self, worker):
+    """Whether a worker has lately given a sign of life."""
+    return self._workers[worker].patience > HEARTBEAT - _LATELY
 
   def _start(self, worker):
     ours, theirs = _CONTEXT.Pipe()

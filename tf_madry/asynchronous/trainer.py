@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tf_madry.asynchronous import launch, worker
+from tf_madry.asynchronous import launch
 from tf_madry.asynchronous.dealer import Dealer, Tickets
 from tf_madry.asynchronous.ring import Ring
 from tf_madry.asynchronous.weights import Weights
+from tf_madry.asynchronous.worker import Board
 
 _PATIENCE = 0.2  # seconds to wait for a batch before looking at workers and signals again
 
@@ -57,7 +58,7 @@ class Asynchronous:
     self._dealer = self._crew = None  # until the weights are those to begin with
     self._ring = Ring(self._settings.queue_size, learner.config.training.batch_size, learner.image_shape)
     self._weights = Weights([variable.shape for variable in learner.model.weights])
-    self._board = worker.Board(len(places))
+    self._board = Board(len(places))
 
   def __call__(self, step):
     """Does training step `step` (from 0); None if no batch has come after a short wait: call again."""
@@ -95,7 +96,7 @@ class Asynchronous:
 
   def _publish(self, step, now=False):
     if now or step % self._every == 0:
-      self._weights.publish(step, (variable.value.read_value() for variable in self._learner.model.weights))
+      self._weights.publish(step, self._learner.model.weights)
 
   def _take(self, step, timeout):
     bound = self._settings.max_staleness
@@ -112,10 +113,11 @@ class Asynchronous:
     if self._settings.max_staleness is None:
       return True
     weights_steps = []
-    for worker_, ticket in self._dealer.in_work().items():
-      row = self._board.rows[worker_]
-      # Who has not begun yet will begin with the newest weights.
-      weights_steps.append(int(row["weights_step"]) if row["ticket"] == ticket else self._weights.step)
+    for worker, ticket in self._dealer.in_work().items():
+      row = self._board.rows[worker]
+      if self._crew.responds(worker):
+        # Who has not begun yet will begin with the newest weights.
+        weights_steps.append(int(row["weights_step"]) if row["ticket"] == ticket else self._weights.step)
     # The nth of them will be trained on in n steps at the earliest; those that are too late even so do not count.
     return all(step + n - weights_step != self._settings.max_staleness
                for n, weights_step in enumerate(sorted(weights_steps)))

@@ -18,8 +18,9 @@ from tf_madry.attacks.targeted import likely_targets
 from tf_madry.config import AttackConfig
 from tf_madry.errors import require
 
-MOMENTUM = 0.75  # α of Croce and Hein, §4.1
-# Intervals between checkpoints, in percent of the steps: the first, by how much each is shorter, the shortest (§4.1).
+MOMENTUM = 0.75  # α of Algorithm 1
+# Intervals between checkpoints in percent of the steps, as the paper sets them: the first, by how much each further one
+# is shorter, the shortest.
 FIRST, SHORTER, SHORTEST = 22, 3, 6
 
 

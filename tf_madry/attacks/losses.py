@@ -1,6 +1,6 @@
 """What an attack increases: functions of logits [batch, classes] and labels [batch], one number an example.
 
-Those of `TARGETED` take the class to reach, int32 [batch], as a third argument.
+Targeted ones take the class to reach, int32 [batch], as a third argument.
 """
 
 import tensorflow as tf
@@ -30,7 +30,7 @@ def cw(logits, labels):
 
 
 def dlr(logits, labels):
-  """Difference of logits ratio (Croce and Hein 2020, Eq. 6): the margin in units of the first logit's lead on the third.
+  """Difference of logits ratio (Croce and Hein 2020): the margin in units of the first logit's lead on the third.
 
   Neither a constant added to all logits nor a factor changes it, so that large logits do not hide its gradient as they
   do that of cross-entropy.
@@ -49,7 +49,7 @@ def difference(logits, labels, targets):
 
 
 def targeted_dlr(logits, labels, targets):
-  """`difference` in units that no constant and no factor changes (Croce and Hein 2020, Eq. 7).
+  """The targeted form of `dlr`, from the same paper: `difference` in units that no constant and no factor changes.
 
   Raises:
     UserError: fewer than 4 classes.
@@ -60,7 +60,6 @@ def targeted_dlr(logits, labels, targets):
 
 
 LOSSES = {"xent": xent, "cw": cw, "dlr": dlr}
-TARGETED = {"difference": difference, "targeted_dlr": targeted_dlr}
 FEWEST_CLASSES = {"dlr": 3, "targeted_dlr": 4}
 
 

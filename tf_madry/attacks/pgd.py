@@ -63,7 +63,10 @@ def differentiate(model, loss, images, aim):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(AttackConfig):
-  """Projected gradient descent (Eq. 5), the paper's attack; its settings are those of `AttackConfig`."""
+  """Projected gradient descent (Eq. 5), the paper's attack.
+
+  Its settings are those of `AttackConfig`, but that any loss of `losses.LOSSES` will do.
+  """
 
   losses: typing.ClassVar = tuple(LOSSES)
 

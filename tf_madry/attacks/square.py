@@ -16,7 +16,7 @@ from tf_madry.attacks.standing import in_turn
 from tf_madry.config import AttackConfig
 from tf_madry.errors import require
 
-# The area of a square is halved after so many of each 10,000 queries (§3.2 of the paper).
+# The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 # Queries between two looks at who still stands: a few tenths of a second, of which the look takes hundredths.
 ROUND = 100
