@@ -1,5 +1,6 @@
 """The benchmarks run; what they measure is for people to judge."""
 
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,11 @@ def test_both_queues_are_measured_in_every_round():
   result = benchmark.queue_throughput(rounds=2, batches=20, slots=2)
   assert [len(rates) for rates in result] == [2, 2]
   assert min(result.ring + result.queue) > 0
+
+
+def test_publishing_and_reloading_are_measured(capsys):
+  benchmark.weights(rounds=2)
+  assert re.search(r"publishing +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", capsys.readouterr().out)
 
 
 def test_an_unknown_benchmark_is_one_line():

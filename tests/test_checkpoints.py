@@ -1,4 +1,5 @@
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -71,10 +72,10 @@ def test_when_none_is_whole_nothing_is_touched(tmp_path):
   paths = [save(tmp_path, 100), save(tmp_path, 200)]
   for path in paths:
     truncate(path)
-  before = [open(path, "rb").read() for path in paths]
+  before = [pathlib.Path(path).read_bytes() for path in paths]
   with pytest.raises(UserError, match="none of the 2 checkpoints"):
     checkpoints.read_newest(str(tmp_path))
-  assert [open(path, "rb").read() for path in paths] == before
+  assert [pathlib.Path(path).read_bytes() for path in paths] == before
 
 
 def test_pickles_are_not_executed(tmp_path):

@@ -1,6 +1,6 @@
+import contextlib
 import fcntl
 import json
-import os
 import pty
 import struct
 import sys
@@ -20,7 +20,7 @@ def config(folder, **settings):
 
 
 def rows(folder):
-  return [json.loads(line) for line in open(folder / "metrics.jsonl")]
+  return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_lines_metrics_and_an_estimate(tmp_path, capsys):
@@ -58,6 +58,15 @@ def test_resuming_says_no_step_twice_and_drops_a_torn_line(tmp_path):
   assert [row["step"] for row in rows(tmp_path)] == [5, 10]
 
 
+def read_all(descriptor):
+  """Everything that was written to a terminal whose other end is closed."""
+  text = b""
+  with open(descriptor, "rb", buffering=0) as file, contextlib.suppress(OSError):
+    while part := file.read(1000):
+      text += part
+  return text.decode()
+
+
 def test_a_bar_in_a_terminal(tmp_path, monkeypatch, capsys):
   ours, terminal = pty.openpty()
   fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
@@ -68,8 +77,7 @@ def test_a_bar_in_a_terminal(tmp_path, monkeypatch, capsys):
       progress.timed(0.01)
       progress.report(step, VALUES, np.zeros((4, 28, 28, 1), np.float32))
     progress.close()
-    shown = os.read(ours, 10_000).decode()
-  os.close(ours)
+  shown = read_all(ours)
   assert "5/50" in shown and "adv=50.0%" in shown
   assert "steps/s" not in capsys.readouterr().out  # no lines beside the bar
 

@@ -57,7 +57,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
   assert not same(weights(tmp_path), straight(7))
   training.train(config(tmp_path, steps=7))
   assert same(weights(tmp_path), straight(7))
-  rows = [json.loads(line) for line in open(tmp_path / "metrics.jsonl")]
+  rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
   assert [row["step"] for row in rows] == [2, 3, 4, 6, 7]
 
 

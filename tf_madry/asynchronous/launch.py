@@ -59,15 +59,15 @@ class Crew:
     """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
 
     Raises:
-      SourceError: the workers keep dying.
+      SourceError: the workers keep dying, or one cannot be started.
     """
     now = time.monotonic()
     # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
     passed, self._looked = min(now - self._looked, HEARTBEAT / 2), now
     for worker in list(self._dealer.lost):
       self._replace(worker, now)
-    for worker, hand in self._workers.items():
-      self._check_pulse(worker, hand, passed)
+    for worker, member in self._workers.items():
+      self._check_pulse(worker, member, passed)
     for worker, when in list(self._due.items()):
       if now >= when:
         del self._due[worker]
@@ -88,6 +88,8 @@ class Crew:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
       process.start()
+    except OSError as error:
+      raise SourceError(f"worker {worker} cannot be started: {error.strerror}") from error
     finally:
       signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
@@ -95,22 +97,22 @@ class Crew:
     self._workers[worker] = _Worker(process, hear)
     self._dealer.add_worker(worker, ours, process.sentinel)
 
-  def _check_pulse(self, worker, hand, passed):
+  def _check_pulse(self, worker, member, passed):
     beats = int(self._board.rows[worker]["beats"])
-    if beats != hand.beats:
-      hand.beats, hand.patience = beats, HEARTBEAT
+    if beats != member.beats:
+      member.beats, member.patience = beats, HEARTBEAT
     else:
-      hand.patience -= passed
-    if hand.patience < 0 and not hand.frozen:
-      hand.frozen = True
-      hand.process.kill()  # also ends a process that is stopped; the dealer will notice
+      member.patience -= passed
+    if member.patience < 0 and not member.frozen:
+      member.frozen = True
+      member.process.kill()  # also ends a process that is stopped; the dealer will notice
 
   def _replace(self, worker, now):
-    hand = self._workers.pop(worker)
-    hand.process.kill()  # it may have closed its pipe, and not be quite dead
-    hand.process.join()
+    member = self._workers.pop(worker)
+    member.process.kill()  # it may have closed its pipe, and not be quite dead
+    member.process.join()
     held = self._dealer.remove_worker(worker)
-    cause = f"worker {worker} (process {hand.process.pid}) {self._cause(hand)}"
+    cause = f"worker {worker} (process {member.process.pid}) {self._cause(member)}"
     self._recent.append(now)
     while now - self._recent[0] > PERIOD:
       self._recent.popleft()
@@ -121,31 +123,31 @@ class Crew:
     self.restarts += 1
     _say(f"warning: {cause}; {len(held)} batches in its hands are dealt again, another worker starts in {delay:g} s")
 
-  def _cause(self, hand):
+  def _cause(self, member):
     """What became of a worker that has ended, in words; shows its traceback unless it is that of the one before."""
-    code = hand.process.exitcode
+    code = member.process.exitcode
     words = None
     with contextlib.suppress(EOFError, OSError):
-      if hand.last_words.poll():
-        words = hand.last_words.recv()
-    hand.last_words.close()
+      if member.last_words.poll():
+        words = member.last_words.recv_bytes().decode()
+    member.last_words.close()
     if words:
       again, self._shown = words == self._shown, words
       if again:
         return "raised the same error again"
       _say(words.rstrip())
       return "raised the error above"
-    if hand.frozen:
-      return f"gave no sign of life for {HEARTBEAT if hand.beats else STARTING:g} s"
+    if member.frozen:
+      return f"gave no sign of life for {HEARTBEAT if member.beats else STARTING:g} s"
     return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
 
   def close(self):
     """Ends all workers, now: they hold nothing that has to be saved."""
-    for hand in self._workers.values():
-      hand.process.kill()
-    for hand in self._workers.values():
-      hand.process.join()
-      hand.last_words.close()
+    for member in self._workers.values():
+      member.process.kill()
+    for member in self._workers.values():
+      member.process.join()
+      member.last_words.close()
     self._workers.clear()
 
 

@@ -72,7 +72,7 @@ def run(worker, place, config, ring, weights, board, connection, last_words):
   except TrainerGone:
     pass
   except Exception:
-    last_words.send(traceback.format_exc()[-_LAST_WORDS:])
+    last_words.send_bytes(traceback.format_exc()[-_LAST_WORDS:].encode())
     sys.exit(1)
 
 
