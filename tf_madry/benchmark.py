@@ -19,14 +19,13 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from absl import app
 
 from tf_madry import cli
 from tf_madry.asynchronous import devices
 from tf_madry.asynchronous.dealer import Dealer, Tickets
 from tf_madry.asynchronous.ring import Ring, RingWorker, TrainerGone
 from tf_madry.asynchronous.weights import Weights
-from tf_madry.errors import UserError, require
+from tf_madry.errors import require
 
 BATCH_SIZE, IMAGE_SHAPE = 128, (28, 28, 1)  # of the paper's training (§6)
 PATIENCE = 60  # seconds until a partner that says nothing is given up
@@ -193,7 +192,7 @@ def _rows_at_work(path, workers):
   return rows[next(started, len(rows)):]
 
 
-def asynchronous(rounds=3, steps=60, staleness_steps=300, k=8):
+def asynchronous(rounds=3, steps=40, staleness_steps=150, k=8):
   """Examples/s of synchronous and asynchronous training, and how stale batches get."""
   commands = {"train.py": ("train.py", 0)}
   commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
@@ -238,18 +237,14 @@ def _spread(values, form):
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (queue, weights, asynchronous)}
 
 
-def main(argv):
-  """Runs the benchmarks that are named on the command line."""
-  names = argv[1:] or list(BENCHMARKS)
+def main(names):
+  """Runs the benchmarks of these names, all of them without any; returns the exit code."""
   for name in names:
     require(name in BENCHMARKS, "benchmark", name, ", ".join(BENCHMARKS))
-  for name in names:
+  for name in names or BENCHMARKS:
     BENCHMARKS[name]()
+  return 0
 
 
 if __name__ == "__main__":
-  try:
-    app.run(main)
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(cli.ERROR_CODE)
+  cli.run(main, takes_names=True)

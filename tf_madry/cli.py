@@ -50,29 +50,32 @@ def training_config():
   return config
 
 
-def run(main):
-  """Runs a script's `main()` under absl: an error is one line and exit code 2, a signal has its own exit code."""
+def run(main, *, takes_names=False):
+  """Runs a script under absl: an error is one line and exit code 2, a signal has its own exit code.
+
+  Args:
+    main: called without arguments, or with the list of what is no flag; returns the exit code.
+    takes_names: whether there may be anything but flags on the command line.
+  """
+  def parse(argv):
+    try:
+      rest = FLAGS(argv)
+    except flags.Error as error:
+      _fail(error)
+    if len(rest) > 1 and not takes_names:
+      _fail(f"argument {rest[1]!r} is not a flag; --help lists them")
+    return rest
+
+  def guarded(argv):
+    try:
+      sys.exit(main(argv[1:]) if takes_names else main())
+    except UserError as error:
+      _fail(error)
+    except KeyboardInterrupt:
+      sys.exit(128 + signal.SIGINT)
+
   signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-  app.run(lambda argv: sys.exit(_guarded(main)), flags_parser=_parse)
-
-
-def _parse(argv):
-  try:
-    rest = FLAGS(argv)
-  except flags.Error as error:
-    _fail(error)
-  if len(rest) > 1:
-    _fail(f"argument {rest[1]!r} is not a flag; --help lists them")
-  return rest
-
-
-def _guarded(main):
-  try:
-    return main()
-  except UserError as error:
-    _fail(error)
-  except KeyboardInterrupt:
-    return 128 + signal.SIGINT
+  app.run(guarded, flags_parser=parse)
 
 
 def _fail(message):
