@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_madry import datasets, measure
+from tf_madry import datasets, files, measure
 from tf_madry.errors import UserError, require
-from tf_madry.evaluation import output, percent_interval
+from tf_madry.evaluation import percent_interval
 
 EPSILON = 0.3
 TOLERANCE = 1e-4  # beyond ε and beyond [0, 1], in the challenge's run_attack.py
@@ -182,11 +182,11 @@ def lines(result, perturbed):
 
 def write_predictions(path, predictions):
   """Writes the classes the model saw, int64 [n], as the challenge's pred.npy."""
-  with output("predictions", path) as file:
+  with files.output("predictions", path) as file:
     np.save(file, predictions)
 
 
 def write_attack(path, images):
   """Writes adversarial images as an attack file: float32 [n, height × width × channels]."""
-  with output("save_attack", path) as file:
+  with files.output("save_attack", path) as file:
     np.save(file, images.reshape(len(images), -1))

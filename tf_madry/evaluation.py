@@ -1,6 +1,5 @@
 """Evaluating what is on disk: a model directory or a checkpoint, once, or each new checkpoint as it appears."""
 
-import contextlib
 import json
 import os
 import sys
@@ -86,18 +85,8 @@ def write_json(path, result, loaded, split, sources=()):
   """Writes a result, a dataclass, as a JSON object, with the models and the split it belongs to."""
   values = {"model": loaded.path, "step": loaded.step, "split": split,
             "sources": [source.path for source in sources], **vars(result)}
-  with output("json", path) as file:
+  with files.output("json", path) as file:
     file.write(json.dumps(values, indent=2).encode() + b"\n")
-
-
-@contextlib.contextmanager
-def output(flag, path):
-  """A binary file to write a result to, whole or not at all; `UserError` if it cannot be written."""
-  try:
-    with files.replacing(path) as file:
-      yield file
-  except OSError as error:
-    raise UserError(f"{flag} {path!r} cannot be written: {error.strerror}") from error
 
 
 def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed):

@@ -34,6 +34,20 @@ def replacing(path):
 
 
 @contextlib.contextmanager
+def output(name, path):
+  """As `replacing`, for a file that the user asked for or a run needs.
+
+  Raises:
+    UserError: it cannot be written; the message begins with `name`.
+  """
+  try:
+    with replacing(path) as file:
+      yield file
+  except OSError as error:
+    raise UserError(f"{name} {path!r} cannot be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
 def exclusive(model_dir):
   """Creates a model directory if need be and keeps other runs out of it as long as the block lasts.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tf_madry import challenge, cost, files, hiding, measure, trials
 from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.attacks.suite import Suite
-from tf_madry.evaluation import output, percent_interval
+from tf_madry.evaluation import percent_interval
 from tf_madry.progress import duration
 
 ALPHA = 0.01  # the challenge's step
@@ -162,5 +162,5 @@ def markdown(result, heading):
 
 def write_markdown(path, result, heading):
   """Writes `markdown` to a file."""
-  with output("markdown", path) as file:
+  with files.output("markdown", path) as file:
     file.write("".join(f"{line}\n" for line in markdown(result, heading)).encode())

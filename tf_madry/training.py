@@ -258,11 +258,8 @@ def write_config(config):
   versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
               "tf_madry": tf_madry.__version__}
   path = os.path.join(config.run.model_dir, "config.json")
-  try:
-    with files.replacing(path) as file:
-      file.write(json.dumps(config.values() | {"versions": versions}, indent=2).encode() + b"\n")
-  except OSError as error:
-    raise UserError(f"{path!r} cannot be written: {error.strerror}") from error
+  with files.output("config", path) as file:
+    file.write(json.dumps(config.values() | {"versions": versions}, indent=2).encode() + b"\n")
 
 
 def describe(config, start):

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 import tf_madry
 from tf_madry import checkpoints, datasets, files, measure, seeds
-from tf_madry.errors import UserError
 from tf_madry.evaluation import progress_bar
 
 TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
@@ -114,12 +113,9 @@ class Trials:
     if not self._path:
       return
     fallen = np.flatnonzero(self._broken.any(0))
-    try:
-      with files.replacing(self._path) as file:
-        np.savez(file, identity=np.array(self._identity), tried=self._tried, broken=self._broken,
-                 seconds=self._seconds, adversarial=self.adversarial[fallen])
-    except OSError as error:
-      raise UserError(f"{self._path!r} cannot be written: {error.strerror}") from error
+    with files.output("record", self._path) as file:
+      np.savez(file, identity=np.array(self._identity), tried=self._tried, broken=self._broken,
+               seconds=self._seconds, adversarial=self.adversarial[fallen])
 
   def _load(self):
     if not self._path or not os.path.exists(self._path):

@@ -99,7 +99,7 @@ def _span(random, side, size):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Square:
-  """The Square attack for ℓ∞ on the margin; the defaults are AutoAttack's, but for the schedule.
+  """The Square attack for ℓ∞ on the margin; defaults as in AutoAttack, but that the schedule spans `queries`.
 
   Attributes:
     queries: perturbed images of each example that the model is asked about at the most.
