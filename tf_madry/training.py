@@ -17,6 +17,7 @@ from tf_madry import checkpoints, datasets, files, measure, seeds
 from tf_madry import model as network
 from tf_madry.attacks import pgd
 from tf_madry.attacks.losses import xent
+from tf_madry.config import Config
 from tf_madry.errors import UserError, require
 from tf_madry.progress import Progress
 from tf_madry.signals import stop_requests
@@ -178,10 +179,10 @@ def _resumable(config, resume):
     return None
   where = f"model_dir {config.run.model_dir!r} holds a run at step {checkpoint.step:,}"
   require(resume, "noresume", config.run.model_dir, f"a directory without a run ({where})")
-  theirs = checkpoint.values
+  theirs = Config.from_values(checkpoint.values).experiment()
   for name, value in config.experiment().items():
-    if theirs.get(name) != value:
-      raise UserError(f"{where} with {name} {theirs.get(name)!r}, not {value!r}: "
+    if theirs[name] != value:
+      raise UserError(f"{where} with {name} {theirs[name]!r}, not {value!r}: "
                       f"continue it with its own {name}, or choose another --model_dir")
   return checkpoint
 
