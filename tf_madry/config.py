@@ -33,6 +33,10 @@ class AttackConfig:
     return 2.5 * self.epsilon / self.k if self.alpha is None else self.alpha
 
 
+CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he"), "schedule": ("constant", "linear"),
+           "precision": ("float32", "bfloat16")}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
   """The minimisation of Eq. 6: everything else that decides what the weights become."""
@@ -44,6 +48,13 @@ class TrainingConfig:
   batch_size: int = 128  # §6
   learning_rate: float = 1e-4  # of Adam; the paper gives none, this is that of the challenge's code it builds on
   reduction: str = "mean"  # of the loss over the batch; the challenge sums
+  initialization: str = "challenge"  # of the weights: "challenge" or "he", see `model.build`
+  schedule: str = "constant"  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
+  ramp: float = 0.0  # share of the steps over which ε (with α) rises from 0 to its value
+  averaging: float = 0.0  # decay, by update, of the running average of the weights that is the result; 0: none
+  replay: bool = False  # κ updates a batch, each from the same backward pass as the attack's step (Shafahi et al. 2019)
+  staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
+  precision: str = "float32"  # of forward and backward passes; weights, optimizer and projection are always float32
   seed: int = 0
 
   def __post_init__(self):
@@ -51,7 +62,13 @@ class TrainingConfig:
     require(self.steps >= 1, "steps", self.steps, "a whole number, at least 1")
     require(self.batch_size >= 1, "batch_size", self.batch_size, "a whole number of examples, at least 1")
     require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
-    require(self.reduction in ("mean", "sum"), "reduction", self.reduction, "mean, sum")
+    for name, accepted in CHOICES.items():
+      require(getattr(self, name) in accepted, name, getattr(self, name), ", ".join(accepted))
+    require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
+    require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
+    require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
+    require(not (self.replay and self.staleness), "staleness", self.staleness,
+            "0 in a recipe that replays its batches: they are trained on while they are crafted")
     require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
 
 
@@ -144,10 +161,12 @@ class Config:
   def experiment(self):
     """The settings that decide the weights after a given number of steps, flat.
 
-    `steps` is not one of them: a run may be made longer. `recipe` is only the name of a set of them. Who crafts how much
-    is no setting of the experiment either: it has to fit the machine.
+    `steps` is not one of them where nothing follows a schedule: such a run may be made longer. `recipe` is only the name
+    of a set of them. Who crafts how much is no setting of the experiment either: it has to fit the machine.
     """
-    free = {"steps", "recipe", *dataclasses.asdict(self.run), *dataclasses.asdict(self.asynchronous)}
+    free = {"recipe", *dataclasses.asdict(self.run), *dataclasses.asdict(self.asynchronous)}
+    if self.training.schedule == "constant" and not self.training.ramp:
+      free.add("steps")
     return {name: value for name, value in self.values().items() if name not in free}
 
 
