@@ -127,13 +127,13 @@ def weights(rounds=30):
   from tf_madry import config, datasets, training
   learner = training.Learner(config.resolve({})[0], datasets.load())
   batch = learner.batch(tf.range(BATCH_SIZE))
-  variables = learner.model.weights
+  variables = learner.trained.weights
   ours = Weights([variable.shape for variable in variables])
   theirs = copy.copy(ours)  # as a worker has it
   times = []
   for step in range(rounds + 1):
     start = time.perf_counter()
-    float(learner.learn(*batch).loss)
+    float(learner.learn(*batch, tf.constant(step)).loss)
     learnt = time.perf_counter()
     ours.publish(step, variables)
     published = time.perf_counter()

@@ -113,6 +113,9 @@ RECIPES = {
               "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
     "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
                   "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
+    "fast": {"k": 8, "epsilon": 0.3, "alpha": None, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
+             "steps": 700, "batch_size": 128, "learning_rate": 2e-3, "reduction": "mean", "initialization": "he",
+             "schedule": "linear", "ramp": 0.2, "averaging": 0.92},
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }
 
@@ -134,6 +137,10 @@ class Config:
   training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
   run: RunConfig = dataclasses.field(default_factory=RunConfig)
   asynchronous: AsyncConfig = dataclasses.field(default_factory=AsyncConfig)
+
+  def __post_init__(self):
+    require(not self.training.replay or self.attack.loss == "xent", "loss", self.attack.loss,
+            "xent in a recipe that replays its batches: one gradient serves attack and training")
 
   @classmethod
   def from_values(cls, values):

@@ -57,7 +57,7 @@ class Asynchronous:
     self._tickets = Tickets()
     self._dealer = self._crew = None  # until the weights are those to begin with
     self._ring = Ring(self._settings.queue_size, learner.config.training.batch_size, learner.image_shape)
-    self._weights = Weights([variable.shape for variable in learner.model.weights])
+    self._weights = Weights([variable.shape for variable in learner.trained.weights])
     self._board = Board(len(places))
 
   def __call__(self, step):
@@ -72,7 +72,7 @@ class Asynchronous:
       with batch:
         # TensorFlow may go on reading an array that it was given, and the slot is soon somebody else's.
         images, labels = tf.constant(batch.images.copy()), tf.constant(batch.labels.copy())
-        result = self._learner.learn(images, labels)
+        result = self._learner.learn(images, labels, tf.constant(step))
         self._publish(step + 1)  # before the ticket is settled, which may let a worker begin the next batch
       self._log.add(depth, step - batch.weights_step, batch)
       return result
@@ -96,7 +96,7 @@ class Asynchronous:
 
   def _publish(self, step, now=False):
     if now or step % self._every == 0:
-      self._weights.publish(step, self._learner.model.weights)
+      self._weights.publish(step, self._learner.trained.weights)
 
   def _take(self, step, timeout):
     bound = self._settings.max_staleness

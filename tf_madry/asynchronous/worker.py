@@ -95,7 +95,7 @@ def _work(worker, config, ring, weights, row, connection, ready):
     return learner.craft(tf.constant(batches.indices(ticket)), tf.constant(ticket))
 
   def reload():
-    for variable, array in zip(learner.model.weights, weights.fetch() or (), strict=False):
+    for variable, array in zip(learner.trained.weights, weights.fetch() or (), strict=False):
       variable.assign(array)
     return weights.step
 

@@ -1,0 +1,48 @@
+"""Adam in one pass over the weights, and the schedules of its learning rate."""
+
+import keras
+import tensorflow as tf
+
+WARM_UP = 0.1  # share of the steps over which a linear schedule goes up
+
+
+@keras.saving.register_keras_serializable("tf_madry")
+class Adam(keras.optimizers.Adam):
+  """Keras' Adam, with its update of each variable done by TensorFlow's one kernel for it.
+
+  Keras does it in nine operations, each of which goes through memory: three times as long on a CPU.
+  """
+
+  def update_step(self, gradient, variable, learning_rate):
+    """Updates one variable and its two moments."""
+    number = self._get_variable_index(variable)
+    done = tf.cast(self.iterations + 1, tf.float32)
+    tf.raw_ops.ResourceApplyAdam(
+        var=_handle(variable), m=_handle(self._momentums[number]), v=_handle(self._velocities[number]),
+        beta1_power=self.beta_1**done, beta2_power=self.beta_2**done, lr=tf.cast(learning_rate, tf.float32),
+        beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
+
+
+def _handle(variable):
+  return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+
+def rate(schedule, peak, done):
+  """The learning rate at a point of a run.
+
+  Args:
+    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a straight line.
+    peak: the highest rate.
+    done: scalar tensor, the share of the run that has been done, from 0 to 1.
+
+  Returns:
+    Scalar tensor.
+  """
+  if schedule == "constant":
+    return tf.constant(peak)
+  return peak * tf.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+
+
+def ramp(share, done):
+  """The part of its final value that ε has: rises from 0 to 1 over the first `share` of a run."""
+  return tf.minimum(1.0, done / share) if share else tf.constant(1.0)
