@@ -1,6 +1,6 @@
-"""Measures parts of the system on this machine: `python -m tf_madry.benchmark queue weights asynchronous`.
+"""Measures parts of the system on this machine: `python -m tf_madry.benchmark core queue weights asynchronous`.
 
-`asynchronous` takes half an hour, the others seconds.
+On two cores `core` and `loop` take some minutes, `asynchronous` a quarter of an hour, the others seconds.
 """
 
 import collections
@@ -30,6 +30,126 @@ from tf_madry.errors import require
 BATCH_SIZE, IMAGE_SHAPE = 128, (28, 28, 1)  # of the paper's training (§6)
 PATIENCE = 60  # seconds until a partner that says nothing is given up
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+# Multiplications and additions of one example's forward pass and input gradient: two convolutions, two dense layers.
+GRADIENT_FLOP = 2 * 2 * (28 * 28 * 25 * 32 + 14 * 14 * 25 * 32 * 64 + 3136 * 1024 + 1024 * 10)
+
+
+def alternate(calls, rounds):
+  """Times calls in turn, so that what else the machine does hits all of them; the first round is left out.
+
+  Args:
+    calls: {name: function}, each waiting for what it started.
+    rounds: how often each is timed.
+
+  Returns:
+    {name: list of seconds}.
+  """
+  times = {name: [] for name in calls}
+  for _ in range(1 + rounds):
+    for name, call in calls.items():
+      start = time.perf_counter()
+      call()
+      times[name].append(time.perf_counter() - start)
+  return {name: values[1:] for name, values in times.items()}
+
+
+def core(batch_sizes=(50, 128, 512), rounds=9, k=8):
+  """One PGD gradient and one training step, against a textbook's code and against the machine's matrix products."""
+  cli.load_tensorflow()
+  floors = matrix_products(rounds)
+  print(f"core: median (range) of {rounds} rounds in turn, compiling left out, {devices.cores()} cores; matrix products: "
+        + ", ".join(f"{precision} {rate / 1e9:,.0f} GFLOP/s" for precision, rate in floors.items()))
+  print("\n| batch | what | code | ms | speedup | of the matrix-product rate |\n|---|---|---|---|---|---|")
+  for batch_size in batch_sizes:
+    for what, k_timed in (("PGD gradient", 1), (f"training step, κ = {k}", k)):
+      calls = _core_calls(batch_size, what, k_timed)
+      times = alternate(calls, rounds)
+      # A training step has κ gradients, and a forward pass with the gradient of the weights, which is the same work.
+      gradients = 1 if what == "PGD gradient" else k + 1
+      for name, values in times.items():
+        seconds = statistics.median(values)
+        floor = gradients * batch_size * GRADIENT_FLOP / floors[name.split()[-1]]
+        print(f"| {batch_size} | {what} | {name} | {_spread([1e3 * value for value in values], '.1f')} | "
+              f"{statistics.median(times['textbook float32']) / seconds:.2f} | {floor / seconds:.0%} |", flush=True)
+
+
+def matrix_products(rounds, size=2048):
+  """{precision: FLOP/s} of products of square matrices, as TensorFlow does them here."""
+  import tensorflow as tf
+  product = tf.function(tf.matmul)
+  matrices = {precision: tf.ones((size, size), precision) for precision in ("float32", "bfloat16")}
+  times = alternate({precision: lambda matrix=matrix: product(matrix, matrix)[0, 0].numpy()
+                     for precision, matrix in matrices.items()}, rounds)
+  return {precision: 2 * size**3 / statistics.median(values) for precision, values in times.items()}
+
+
+def _core_calls(batch_size, what, k):
+  import tensorflow as tf
+
+  from tf_madry import config, datasets, textbook, training
+  from tf_madry import model as network
+  from tf_madry.attacks import PGD
+  dataset = datasets.load()
+  images, labels = datasets.as_float(tf.constant(dataset.train.images[:batch_size])), dataset.train.labels[:batch_size]
+  model = textbook.build()
+  attack = textbook.attack_of(model)
+  if what == "PGD gradient":
+    calls = {"textbook float32": lambda: attack(images, labels, tf.constant(k)).numpy()}
+    for precision in ("float32", "bfloat16"):
+      ours = network.build(dtype=precision)
+      calls[f"tf_madry {precision}"] = lambda ours=ours: PGD(k=k)(ours, images, labels).numpy()
+    return calls
+  step = textbook.step_of(model, attack)
+  calls = {"textbook float32": lambda: step(images, labels, tf.constant(k)).numpy()}
+  indices = tf.range(batch_size)
+  for precision in ("float32", "bfloat16"):
+    learner = training.Learner(config.resolve({"k": k, "batch_size": batch_size, "precision": precision})[0], dataset)
+    calls[f"tf_madry {precision}"] = lambda learner=learner: float(learner.step(indices, tf.constant(0)).loss)
+  return calls
+
+
+def loop(steps=60, every=20):
+  """What train.py spends outside of its steps: until the first one, and on progress and checkpoints; and its memory."""
+  first = _train(1, 1)
+  run = _train(steps, every)
+  rows = run.rows
+  inside = sum(every * BATCH_SIZE / row["examples_per_second"] for row in rows[1:])
+  print(f"loop: train.py, κ = 8, batch {BATCH_SIZE}, {devices.cores()} cores")
+  print(f"  from the command to the end of the first step  {first.seconds:.1f} s, compiling included")
+  print(f"  inside the steps                               {inside / (rows[-1]['time'] - rows[0]['time']):.1%} of the time, "
+        f"with progress, summaries and a checkpoint every {every} steps")
+  print(f"  peak memory                                    {run.memory / 2**20:,.0f} MiB")
+
+
+class Training(NamedTuple):
+  """A whole run of train.py: seconds until the first of its `rows` of metrics.jsonl, peak `memory` in bytes."""
+
+  rows: list
+  seconds: float
+  memory: int
+
+
+def _train(steps, every):
+  with tempfile.TemporaryDirectory() as folder:
+    config, metrics = os.path.join(folder, "config.json"), pathlib.Path(folder, "run", "metrics.jsonl")
+    with open(config, "w", encoding="utf-8") as file:
+      json.dump({"log_every": every, "summary_every": every, "checkpoint_every": every, "eval_every": 0}, file)
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, ROOT / "train.py", f"--config={config}", f"--model_dir={folder}/run",
+                                f"--steps={steps}"], stdout=subprocess.DEVNULL)
+    try:
+      while not (metrics.exists() and metrics.read_text().endswith("\n")):
+        if process.poll() is not None:
+          raise RuntimeError(f"train.py ended with exit code {process.returncode}")
+        time.sleep(0.02)
+      seconds = time.perf_counter() - start
+      _, _, usage = os.wait4(process.pid, 0)
+      process.returncode = 0
+    finally:
+      process.kill()
+    return Training([json.loads(line) for line in metrics.read_text().splitlines()], seconds, 1024 * usage.ru_maxrss)
 
 
 class Throughput(NamedTuple):
@@ -234,7 +354,7 @@ def _spread(values, form):
   return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (queue, weights, asynchronous)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (core, loop, queue, weights, asynchronous)}
 
 
 def main(names):

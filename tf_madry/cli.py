@@ -36,7 +36,7 @@ def define_training_flags():
   flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper)")
   flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on it, simulated (§5; 0)")
   flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
-                    "of forward and backward passes; weights, optimizer and projection are always float32 (float32)")
+                    "of forward and backward passes; weights, optimizer and projection are always float32 (float32; fast: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")
   flags.DEFINE_integer("checkpoint_every", None, "steps between checkpoints (300)")
   flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 for none (1,000)")

@@ -54,7 +54,8 @@ class TrainingConfig:
   averaging: float = 0.0  # decay, by update, of the running average of the weights that is the result; 0: none
   replay: bool = False  # κ updates a batch, each from the same backward pass as the attack's step (Shafahi et al. 2019)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
-  precision: str = "float32"  # of forward and backward passes; weights, optimizer and projection are always float32
+  # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
+  precision: str | None = "float32"
   seed: int = 0
 
   def __post_init__(self):
@@ -63,7 +64,7 @@ class TrainingConfig:
     require(self.batch_size >= 1, "batch_size", self.batch_size, "a whole number of examples, at least 1")
     require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
     for name, accepted in CHOICES.items():
-      require(getattr(self, name) in accepted, name, getattr(self, name), ", ".join(accepted))
+      require((name, getattr(self, name)) == ("precision", None) or getattr(self, name) in accepted, name, getattr(self, name), ", ".join(accepted))
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
     require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
@@ -115,7 +116,7 @@ RECIPES = {
                   "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
     "fast": {"k": 8, "epsilon": 0.3, "alpha": None, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
              "steps": 700, "batch_size": 128, "learning_rate": 2e-3, "reduction": "mean", "initialization": "he",
-             "schedule": "linear", "ramp": 0.2, "averaging": 0.92},
+             "schedule": "linear", "ramp": 0.2, "averaging": 0.92, "precision": None},
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }
 

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import statistics
 import time
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_madry
-from tf_madry import checkpoints, datasets, files, measure, seeds
+from tf_madry import checkpoints, datasets, files, machine, measure, seeds
 from tf_madry import model as network
 from tf_madry.attacks import linf, pgd
 from tf_madry.attacks.losses import xent
@@ -24,6 +25,9 @@ from tf_madry.optimizer import Adam, ramp, rate
 from tf_madry.progress import Progress
 from tf_madry.signals import stop_requests
 
+PACE_STEPS = 10  # that a deadline's pace is measured on
+ENDING = 8.0  # seconds that the last evaluation and checkpoint are reckoned to take
+LOOP_SHARE = 0.95  # of the time, that is spent inside the steps and not on what is logged and saved in between
 VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
 
 
@@ -67,11 +71,17 @@ class Learner:
     self.optimizer = Adam(training.learning_rate, epsilon=1e-8, name="adam")
     self.optimizer.build(self.trained.trainable_variables)
     self._images, self._labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
+    self._steps = tf.Variable(float(training.steps), trainable=False)
     self._carried = Carried(dataset.train.images.shape) if training.replay else None
     compiled = functools.partial(tf.function, jit_compile=bool(tf.config.list_physical_devices("GPU")))
     self.step = compiled(self._replay if training.replay else self._step)
     self.craft = compiled(self._craft)
     self.learn = compiled(self.minimise)
+
+  def take(self, steps):
+    """Changes how many steps the run, with its schedules, is to take."""
+    self.config = dataclasses.replace(self.config, training=dataclasses.replace(self.config.training, steps=steps))
+    self._steps.assign(steps)
 
   def batch(self, indices):
     """(float32 images, labels) of training examples by number."""
@@ -80,7 +90,7 @@ class Learner:
   def _done(self, step, replay=0):
     """The share of the run that has been done."""
     part = tf.cast(replay, tf.float32) / self.config.attack.k
-    return (tf.cast(step, tf.float32) + part) / self.config.training.steps
+    return (tf.cast(step, tf.float32) + part) / self._steps
 
   def _follow(self):
     """Gives the computing model the trained weights."""
@@ -252,27 +262,35 @@ class Stopped(Exception):
     self.exit_code = 128 + signum
 
 
-def train(config, *, resume=True, make_source=Synchronous):
+def train(config, *, resume=True, make_source=Synchronous, deadline=None):
   """Trains a model as `config` says, from where its model directory left off.
 
   Args:
     config: `Config`.
     resume: False: refuse a directory that already holds a run.
     make_source: called with (learner, batches); returns a source of steps, see `Synchronous`.
+    deadline: time (of `time.monotonic`) by which a new run shall be done: decides its number of steps in place of
+      `config`. A run that is resumed keeps its own.
 
   Returns:
     The trained Keras model.
 
   Raises:
     UserError: bad settings or data, a directory that belongs to another experiment or cannot be written, no whole
-      checkpoint, a loss that is not finite.
+      checkpoint, a loss that is not finite, a deadline that leaves no time for a step.
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
   dataset = datasets.load(config.training.dataset)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
   with files.exclusive(config.run.model_dir), stop_requests() as stop:
-    checkpoint = _resumable(config, resume)
+    checkpoint = checkpoints.read_newest(config.run.model_dir)
+    config = _settled(config, checkpoint, deadline)
+    if checkpoint:
+      _require_resumable(config, checkpoint, resume)
     learner = Learner(config, dataset)
+    if deadline and not checkpoint:
+      learner.take(_steps_until(deadline, learner, batches))
+      config = learner.config
     with contextlib.closing(make_source(learner, batches)) as source:
       start, elapsed = 0, 0.0
       if checkpoint:
@@ -287,19 +305,42 @@ def train(config, *, resume=True, make_source=Synchronous):
   return learner.model
 
 
-def _resumable(config, resume):
-  """The checkpoint to go on from, or None for a new run."""
-  checkpoint = checkpoints.read_newest(config.run.model_dir)
-  if checkpoint is None:
-    return None
+def _settled(config, checkpoint, deadline):
+  """The config with what it leaves to the machine: as the run that is resumed has it, or as is best here."""
+  training = config.training
+  theirs = checkpoint and Config.from_values(checkpoint.values).training
+  if training.precision is None:
+    precision = theirs.precision if theirs else machine.fast_precision()
+    training = dataclasses.replace(training, precision=precision)
+  if deadline and theirs:
+    training = dataclasses.replace(training, steps=theirs.steps)
+  return dataclasses.replace(config, training=training)
+
+
+def _steps_until(deadline, learner, batches):
+  """How many steps can be done until then at the speed of the first few, which are then undone."""
+  state = {variable: variable.numpy() for variable in learner.variables().values()}
+  times = []
+  for step in range(1 + PACE_STEPS):
+    began = time.monotonic()
+    float(learner.step(tf.constant(batches.indices(step)), tf.constant(step)).loss)
+    times.append(time.monotonic() - began)
+  for variable, value in state.items():
+    variable.assign(value)
+  left = deadline - time.monotonic() - ENDING
+  steps = int(left * LOOP_SHARE / statistics.median(times[1:]))
+  require(steps >= 1, "minutes", f"that end in {max(0.0, left + ENDING):.0f} s", "enough for a step after the start")
+  return steps
+
+
+def _require_resumable(config, checkpoint, resume):
   where = f"model_dir {config.run.model_dir!r} holds a run at step {checkpoint.step:,}"
   require(resume, "noresume", config.run.model_dir, f"a directory without a run ({where})")
   theirs = Config.from_values(checkpoint.values).experiment()
   for name, value in config.experiment().items():
-    if theirs[name] != value:
+    if theirs.get(name, value) != value:
       raise UserError(f"{where} with {name} {theirs[name]!r}, not {value!r}: "
                       f"continue it with its own {name}, or choose another --model_dir")
-  return checkpoint
 
 
 def _loop(config, learner, source, batches, dataset, progress, start, stop):
@@ -385,8 +426,12 @@ def describe(config, start):
   training, attack = config.training, config.attack
   against = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
              f"{'random start' if attack.random_start else 'no random start'}") if training.adversarial else "nothing"
+  if training.replay:
+    against = (f"ε = {attack.epsilon:g}: each batch {attack.k} times, α = {attack.step_size:.4g}, perturbations carried "
+               "from epoch to epoch")
   yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "
-         f"{training.learning_rate:g}, seed {training.seed}, against {against}")
+         f"{training.learning_rate:g}{' at its peak' if training.schedule == 'linear' else ''}, seed {training.seed}, "
+         f"{training.precision}, against {against}")
   yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
   if start:
     yield f"resuming from step {start:,}"
