@@ -10,6 +10,7 @@ from absl import flags
 
 from tf_madry import cli
 from tf_madry.asynchronous import devices
+from tf_madry.errors import require
 
 cli.define_training_flags()
 flags.DEFINE_integer("workers", None, "processes that craft for the trainer; 0: synchronous training (1; paper: 0 to 7)")
@@ -23,6 +24,8 @@ flags.DEFINE_string("devices", None, "GPUs to use, as 0,2,5; the first is the tr
 def main():
   """Returns the exit code."""
   config = cli.training_config()
+  staleness = config.training.staleness
+  require(not staleness, "staleness", staleness, "0 in async_train.py, which measures it; train.py simulates it")
   (trainers, *workers), notices = devices.places(config.asynchronous)
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)

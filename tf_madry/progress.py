@@ -16,6 +16,7 @@ ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into th
 # What of a step's values is shown in the terminal, where there is such a value: its label there, and its format.
 SHOWN = {
     "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"), "loss": ("loss", ".4f"),
+    "fresh_accuracy": ("fresh", ".1%"),
     "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"), "staleness_max": ("max", "d"),
     "queue_depth": ("queue", ".1f"), "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
     "thrown_away": ("thrown away", "d"),
