@@ -14,9 +14,9 @@ def main():
   """Returns the exit code."""
   config = cli.training_config()
   cli.load_tensorflow()
-  from tf_madry import training
+  from tf_madry import staleness, training
   try:
-    training.train(config, resume=flags.FLAGS.resume)
+    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source)
   except training.Stopped as stopped:
     return stopped.exit_code
   return 0
