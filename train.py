@@ -3,20 +3,28 @@
     python train.py --k 8
 """
 
+import time
+
 from absl import flags
 
 from tf_madry import cli
+from tf_madry.errors import require
 
 cli.define_training_flags()
+flags.DEFINE_float("minutes", None, "make the run as long as fits into so many, start included, at the measured speed")
 
 
 def main():
   """Returns the exit code."""
+  began, minutes = time.monotonic(), flags.FLAGS.minutes
+  require(minutes is None or 0 < minutes < float("inf"), "minutes", minutes, "a number above 0")
+  require(minutes is None or flags.FLAGS.steps is None, "minutes", minutes, "nothing when --steps is given")
   config = cli.training_config()
   cli.load_tensorflow()
   from tf_madry import staleness, training
   try:
-    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source)
+    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source,
+                   deadline=minutes and began + 60 * minutes)
   except training.Stopped as stopped:
     return stopped.exit_code
   return 0
