@@ -1,0 +1,82 @@
+"""Runs a study: `python -m tf_madry.studies power --scale 0.01`, or `… report` for a report of all that were run."""
+
+import dataclasses
+import importlib
+
+from absl import flags
+
+from tf_madry import cli
+from tf_madry import config as configs
+from tf_madry.errors import UserError, require
+from tf_madry.studies import STUDIES
+
+REPORT = "report"
+
+flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.01)")
+flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
+flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
+flags.DEFINE_boolean("plot_only", False, "draw again what was measured")
+flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
+                  "of training (float32 at the paper's size, below it what is quicker here)")
+flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,4,8,32)")
+flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,4,16,32,64,128)")
+flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
+                                 "training (1e-4,4e-4; below the paper's size 2e-3,5e-4)")
+flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
+flags.DEFINE_float("t_adv", None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
+flags.DEFINE_float("t_train", None, "seconds to train on one (measured)")
+
+
+def main(names):
+  """Runs the study of this name; returns the exit code."""
+  accepted = ", ".join((*STUDIES, REPORT))
+  require(len(names) == 1 and names[0] in (*STUDIES, REPORT), "study", " ".join(names), f"one of {accepted}")
+  name, out = names[0], flags.FLAGS.out
+  given = {option: flags.FLAGS[option].value for option in ("scale", "seed", "precision", "long", "t_adv", "t_train")}
+  given |= {option: _numbers(option, kind) for option, kind in (("k_list", int), ("s_list", int), ("rates", float))}
+  cli.load_tensorflow()
+  from tf_madry import training
+  from tf_madry.studies import report, results
+  if name == REPORT:
+    print(report.write(out))
+    return 0
+  study = importlib.import_module(f"tf_madry.studies.{name}")
+  if not flags.FLAGS.plot_only:
+    try:
+      _measure(name, study, out, given)
+    except training.Stopped as stopped:
+      return stopped.exit_code
+    except KeyboardInterrupt:
+      print("stopped; the same command goes on from here")
+      raise
+  found = results.load(out, name)
+  findings = study.findings(found.data, found.settings)
+  results.present(out, findings)
+  print("\n".join(results.markdown(name, found, findings)))
+  return 0
+
+
+def _numbers(option, kind):
+  texts = flags.FLAGS[option].value
+  try:
+    return texts and tuple(map(kind, texts))
+  except ValueError as error:
+    raise UserError(f"{option} is {','.join(texts)!r}, accepted: numbers with commas between them") from error
+
+
+def _measure(name, study, out, given):
+  from tf_madry.studies import cache, results
+  from tf_madry.studies.lab import Lab, options
+  chosen = options(**given)
+  settings = {option: value for option, value in dataclasses.asdict(chosen).items()
+              if option in ("scale", "seed", "precision", *study.OPTIONS)}
+  settings = {option: list(value) if isinstance(value, tuple) else value for option, value in settings.items()}
+  cache.prepare(out)
+  results.check(out, name, settings)
+  lab = Lab(out, chosen)
+  data = study.measure(lab)
+  results.save(out, name, results.Study(settings, results.machine(), lab.seconds, data))
+
+
+if __name__ == "__main__":
+  cli.run(main, takes_names=True)

@@ -1,0 +1,224 @@
+"""Do stale adversarial examples go round in circles? (§5, Figures 6 and 7)"""
+
+import numpy as np
+
+from tf_madry import datasets
+from tf_madry.studies import plots, recording, results
+from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+
+OPTIONS = ("rates", "long")
+STALE = 64  # of Figures 6 and 7
+WINDOW = (0.25, 0.75)  # share of training that is looked at: ε has risen, the learning rate has not fallen yet
+SHOWN_EXAMPLES, SHOWN_FRAMES = 3, 8  # Figure 6 shows one example, 4 times with s = 0 and 8 times with s = 64
+ANIMATED_FRAMES = 40
+SHUFFLES = 200
+
+# §5: the s = 64 network that was trained for 300,000 steps instead of 60,000 caught up "about halfway through training".
+PAPER_LONG_STEPS, PAPER_CAUGHT_UP = 300_000, 0.5
+
+
+def measure(lab):
+  """The perturbations of the same examples at sequential steps, without staleness and with; the long run, if asked for."""
+  networks = {s: lab.network(staleness=s) for s in (0, STALE)}
+  series, correlations, summary = {}, [], []
+  for s, network in networks.items():
+    chosen, steps = window(network.frames, network.steps)
+    correlation, level = autocorrelation(chosen)
+    lags = recording.FRAME_EVERY * np.arange(len(correlation))
+    found = period(correlation, level)
+    summary.append({"s": s, "frames": len(chosen), "period": found and int(lags[found]), "noise_level": level,
+                    "correlation_at_period": found and float(correlation[found])})
+    correlations += [{"s": s, "lag": int(lag), "correlation": float(value)}
+                     for lag, value in zip(lags, correlation, strict=True)]
+    shown = chosen[:ANIMATED_FRAMES, :SHOWN_EXAMPLES]
+    series[str(s)] = {"steps": steps[:ANIMATED_FRAMES],
+                      "perturbations": results.pack(np.round(shown * recording.LEVELS).astype(np.int8))}
+  data = {"series": series, "natural": results.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
+          "epsilon": networks[0].config.attack.epsilon, "correlations": correlations, "summary": summary, "long": None}
+  if lab.options.long:
+    network = lab.network(staleness=STALE, times=lab.options.long)
+    result = lab.accuracy(network, network.config.attack.k)
+    data["long"] = {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
+                    "adversarial_accuracy": result["adversarial_accuracy"],
+                    "curve": [{name: row[name] for name in ("step", "fresh_accuracy", "stale_accuracy")}
+                              for row in network.rows]}
+  return data
+
+
+def window(frames, steps):
+  """The frames of the middle of a training of so many steps, and their steps."""
+  numbers = [number for number in range(len(frames))
+             if WINDOW[0] * steps <= (number + 1) * recording.FRAME_EVERY <= WINDOW[1] * steps]
+  return frames[numbers], [(number + 1) * recording.FRAME_EVERY for number in numbers]
+
+
+def autocorrelation(frames):
+  """How much the perturbations of the same examples are alike at some distance in time.
+
+  What stays the same all the time is taken away first: it is no cycle.
+
+  Args:
+    frames: float array [frames, …].
+
+  Returns:
+    (correlation, level): [lags], 1 at lag 0, for lags up to half of the frames; and what the largest of the others
+    stays below in 95 of 100 random orders of the frames. ([], None) for fewer than four frames.
+  """
+  if len(frames) < 4:
+    return np.zeros(0), None
+  flat = frames.reshape(len(frames), -1).astype(np.float64)
+  flat -= flat.mean(0)
+  products = flat @ flat.T
+  random = np.random.default_rng(0)
+  orders = (random.permutation(len(frames)) for _ in range(SHUFFLES))
+  largest = [_at_lags(products[np.ix_(order, order)])[1:].max() for order in orders]
+  return _at_lags(products), float(np.quantile(largest, 0.95))
+
+
+def _at_lags(products):
+  power = np.trace(products) / len(products) or 1.0
+  return np.array([np.diagonal(products, lag).mean() for lag in range(len(products) // 2 + 1)]) / power
+
+
+def period(correlation, level):
+  """The lag after which perturbations come back, or None.
+
+  That is the highest peak behind the first lag at which they are no longer alike (below 0), if it is above the level of
+  chance.
+  """
+  apart = np.flatnonzero(correlation < 0)
+  if not len(apart):
+    return None
+  lag = int(apart[0] + correlation[apart[0]:].argmax())
+  inside = apart[0] < lag < len(correlation) - 1  # a maximum at the end may be the slope of a later peak
+  return lag if inside and correlation[lag] > level else None
+
+
+def findings(data, settings):
+  """As `tf_madry.studies` says."""
+  summary = {row["s"]: row for row in data["summary"]}
+  table = Table(
+    "Do perturbations of the same examples come back? Autocorrelation over the middle half of training",
+    ["s", "frames", "period (steps)", "correlation there", "level of chance"],
+    [[s, row["frames"], row["period"] or "none", _number(row["correlation_at_period"]), _number(row["noise_level"])]
+     for s, row in summary.items()])
+  long = data["long"]
+  figures = [
+    Figure("cycles_images", f"Figure 6: adversarial examples of the same training images at sequential steps, "
+           f"{recording.FRAME_EVERY} steps apart, for networks trained with s = 0 and s = {STALE}, each from a random "
+           "start of its own.", lambda: _images(data)),
+    Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * recording.FRAME_EVERY} training steps a "
+           "second.", lambda: _animation(data)),
+    Figure("cycles_correlation", "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
+           "cases.", lambda: _correlation(data, summary))]
+  if long:
+    figures.append(Figure("cycles_long", f"Figure 7: the network with s = {STALE} trained for {settings['long']:g} times as "
+                          "long (grey: where the paper's caught up).", lambda: _long(long)))
+  records = {"cycles_correlation": data["correlations"], "cycles_summary": data["summary"]}
+  return Findings("Cycles: Figures 6 and 7", _claims(summary, long), [table], figures,
+                  records | ({"cycles_long": long["curve"]} if long else {}),
+                  [] if long else ["The long run of Figure 7 was not made (`--long 5` makes it)."])
+
+
+def _number(value):
+  return "–" if value is None else f"{value:.2f}"
+
+
+def _claims(summary, long):
+  periods = {s: row["period"] for s, row in summary.items()}
+  measured = all(row["noise_level"] is not None for row in summary.values())
+  return [
+    Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do not.",
+          periods[STALE] is not None and periods[0] is None if measured else None,
+          "; ".join(f"s = {s}: " + (f"they come back after {found} steps" if found else "no period found")
+                    for s, found in periods.items())),
+    Claim(f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = {STALE} catches up about halfway.",
+          long and _caught_up(long["curve"]) is not None,
+          _long_evidence(long) if long else "not run")]
+
+
+def _caught_up(curve):
+  """Share of training after which the fresh accuracy stays within 20 points of the stale, which it had been below."""
+  apart = [number for number, row in enumerate(curve) if row["stale_accuracy"] - row["fresh_accuracy"] > 0.2]
+  # The end has to be a time of its own, not the last dot of a curve that is still apart.
+  return (apart[-1] + 1) / len(curve) if apart and apart[-1] < 0.95 * len(curve) else None
+
+
+def _long_evidence(long):
+  share, last = _caught_up(long["curve"]), long["curve"][-1]
+  return (f"fresh {last['fresh_accuracy']:.0%}, stale {last['stale_accuracy']:.0%} at the end; "
+          + (f"within 20 points of each other after {share:.0%} of training" if share else "they did not come together")
+          + f"; test: natural {percent(long['natural_accuracy'], long['n'])}, adversarial "
+            f"{percent(long['adversarial_accuracy'], long['n'])}")
+
+
+def _adversarial(data):
+  """{s: (steps, float images [frames, examples, height, width] in [0, 1])}."""
+  natural = datasets.as_float(results.unpack(data["natural"]))[..., 0]
+  unit = data["epsilon"] / recording.LEVELS
+  return {int(s): (series["steps"], np.clip(natural + unit * results.unpack(series["perturbations"])[..., 0], 0, 1))
+          for s, series in data["series"].items()}
+
+
+def _images(data):
+  series = _adversarial(data)
+  rows = [(example, s) for example in range(SHOWN_EXAMPLES) for s in series]
+  figure, axes = plots.grid(len(rows), SHOWN_FRAMES, width=1.0, height=1.05)
+  for line, (example, s) in zip(axes, rows, strict=True):
+    steps, images = series[s]
+    for axis in line:
+      plots.no_axes(axis)
+    for axis, step, image in zip(line, steps, images[:, example], strict=False):
+      axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+      axis.set_title(f"{step:,}" if (example, s) == rows[0] else "")
+    line[0].set_ylabel(f"s = {s}")
+  figure.suptitle("training step")
+  return figure
+
+
+def _animation(data):
+  series = _adversarial(data)
+  figure, axes = plots.grid(len(series), SHOWN_EXAMPLES, width=1.5, height=1.6)
+  shown = []
+  for line, (s, (_, images)) in zip(axes, series.items(), strict=True):
+    for axis, image in zip(line, images[0] if len(images) else (), strict=False):
+      plots.no_axes(axis)
+      shown.append(axis.imshow(image, cmap="gray", vmin=0, vmax=1))
+    line[0].set_ylabel(f"s = {s}")
+  frames = min(len(steps) for steps, _ in series.values())
+
+  def update(number):
+    images = [image for _, images in series.values() for image in images[number]]
+    for artist, image in zip(shown, images, strict=True):
+      artist.set_data(image)
+    figure.suptitle(f"training step {next(iter(series.values()))[0][number]:,}")
+
+  return plots.Animation(figure, update, frames)
+
+
+def _correlation(data, summary):
+  figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=3.0)
+  for colour, (s, row) in zip(plots.COLOURS, summary.items(), strict=False):
+    own = [record for record in data["correlations"] if record["s"] == s]
+    axis.plot([record["lag"] for record in own], [record["correlation"] for record in own], color=colour, marker=".",
+              label=f"s = {s}" + (f", period {row['period']}" if row["period"] else ", no period"))
+    if row["noise_level"] is not None:
+      axis.axhline(row["noise_level"], color=colour, linestyle=":", linewidth=1)
+  axis.axhline(0, color="0.7", linewidth=0.8)
+  axis.set_xlabel("lag (training steps)")
+  axis.set_ylabel("autocorrelation of perturbations")
+  axis.legend()
+  return figure
+
+
+def _long(long):
+  figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=3.0)
+  steps = [row["step"] for row in long["curve"]]
+  for name, colour in (("stale", "tab:orange"), ("fresh", "tab:blue")):
+    axis.plot(steps, [row[f"{name}_accuracy"] for row in long["curve"]], color=colour, label=name)
+  axis.axvline(PAPER_CAUGHT_UP * steps[-1], **plots.PAPER)
+  plots.percent_axis(axis)
+  axis.set_xlabel("training step")
+  axis.set_ylabel("adversarial accuracy, training set")
+  axis.legend()
+  return figure

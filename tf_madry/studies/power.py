@@ -1,0 +1,141 @@
+"""How strong must the attacker be that a network is trained against? (§4, Figures 3 and 4)"""
+
+from tf_madry.progress import duration
+from tf_madry.studies import plots
+from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+
+OPTIONS = ("k_list", "rates")
+STRONGEST = 128  # of the paper's attackers; the last word on every network
+
+# §4, "Towards a balance point": all networks with κ ≥ 8, on the test set.
+PAPER_NATURAL = 0.98
+PAPER_ADVERSARIAL = (0.89, 0.91)
+ROBUST = 8  # the κ from which §4 finds networks robust to all attackers
+TOLERANCE = 0.05  # that a robust network may lose from the weakest attacker to the strongest
+
+
+def measure(lab):
+  """Trains a network for every κ; measures it during training under all of them, and afterwards under κ = 128 too."""
+  k_list = lab.options.k_list
+  networks = {k: lab.network(k=k) for k in k_list}
+  curves, final = [], []
+  for k, network in networks.items():
+    for step in lab.points(network.steps):
+      for split in ("test", "train"):
+        for attacker in k_list:
+          result = lab.accuracy(network, attacker, split=split, n=lab.curve_n, step=step)
+          curves.append({"k": k, "step": step, "split": split, "attacker": attacker, **_numbers(result)})
+    for attacker in sorted({*k_list, STRONGEST}):
+      final.append({"k": k, "attacker": attacker, **_numbers(lab.accuracy(network, attacker)),
+                    "training_seconds": network.seconds})
+  return {"curves": curves, "final": final}
+
+
+def _numbers(result):
+  low, high = result["adversarial_interval"]
+  return {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
+          "adversarial_accuracy": result["adversarial_accuracy"], "low": low, "high": high,
+          "adversarial_loss": result["adversarial_loss"]}
+
+
+def findings(data, settings):
+  """As `tf_madry.studies` says."""
+  final, k_list = data["final"], settings["k_list"]
+  attackers = sorted({row["attacker"] for row in final})
+  by = {(row["k"], row["attacker"]): row for row in final}
+  n, curve_n = final[0]["n"], data["curves"][0]["n"]
+  table = Table(
+    f"Accuracy on {n:,} test images after training, with 95 % intervals (paper, κ ≥ 8: natural about 98 %, adversarial "
+    "89 to 91 %)",
+    ["training κ", "training time", "natural", *(f"PGD κ = {attacker}" for attacker in attackers)],
+    [[k, _time(by[k, k]), percent(by[k, k]["natural_accuracy"], n),
+      *(percent(by[k, attacker]["adversarial_accuracy"], n) for attacker in attackers)] for k in k_list])
+  small = settings["scale"] < 1
+  shown = f"{curve_n:,} images of each set"
+  notes = [f"Below the paper's size κ = {max(k_list)} stands for the paper's 128 in training."
+           ] if small and max(k_list) < STRONGEST else []
+  return Findings(
+    "Attacker power: Figures 3 and 4", _claims(by, k_list, attackers), [table],
+    [Figure("power_loss", f"Figure 3: adversarial loss on the test set during training, by training κ ({shown}).",
+            lambda: _curves(data, k_list, "adversarial_loss", ("test",))),
+     Figure("power_accuracy", f"Figure 4: adversarial accuracy on training and test set during training ({shown}).",
+            lambda: _curves(data, k_list, "adversarial_accuracy", ("train", "test"))),
+     Figure("power_final", f"After training: accuracy and training time against κ ({n:,} test images; bars are 95 % "
+            "intervals, grey the paper's values for κ ≥ 8).", lambda: _final(by, k_list, attackers))],
+    {"power_curves": data["curves"], "power_final": final}, notes)
+
+
+def _claims(by, k_list, attackers):
+  strongest = attackers[-1]
+  weak, strong = [k for k in k_list if k < ROBUST], [k for k in k_list if k >= ROBUST]
+
+  def drop(k):
+    return f"κ = {k}: {percent(by[k, k]['adversarial_accuracy'])} under itself, " \
+           f"{percent(by[k, strongest]['adversarial_accuracy'])} under κ = {strongest}"
+
+  def best_and_worst(k):
+    values = [by[k, attacker]["adversarial_accuracy"] for attacker in attackers]
+    return max(values), min(values)
+
+  natural = [by[k, k]["natural_accuracy"] for k in strong]
+  robust = [by[k, strongest] for k in strong]
+  return [
+    Claim(f"Networks with κ ≤ 4 shatter their gradients: they stand against their own attacker, not against κ = {STRONGEST}.",
+          all(by[k, k]["low"] > by[k, strongest]["high"] for k in weak) if weak else None, "; ".join(map(drop, weak))),
+    Claim("Networks with κ ≥ 8 are robust to all attackers.",
+          all(best - worst <= TOLERANCE and worst > 0.5 for best, worst in map(best_and_worst, strong)) if strong else None,
+          "; ".join(f"κ = {k}: {worst:.1%} to {best:.1%}" for k in strong for best, worst in [best_and_worst(k)])),
+    Claim("… with about 98 % natural accuracy and 89 to 91 % adversarial.",
+          all(value >= PAPER_NATURAL - 0.005 for value in natural)
+          and all(row["high"] >= PAPER_ADVERSARIAL[0] for row in robust) if strong else None,
+          f"natural {', '.join(map(percent, natural))}; under κ = {strongest} "
+          f"{', '.join(percent(row['adversarial_accuracy']) for row in robust)}" if strong else "")]
+
+
+def _time(row):
+  return duration(row["training_seconds"]) if row["training_seconds"] else "not measured"
+
+
+def _curves(data, k_list, value, splits):
+  figure, axes = plots.grid(len(splits), len(k_list), width=2.7, sharex=False, sharey=value == "adversarial_loss")
+  for line, split in zip(axes, splits, strict=True):
+    for axis, k in zip(line, k_list, strict=True):
+      for colour, attacker in zip(plots.COLOURS, k_list, strict=False):
+        rows = [row for row in data["curves"] if (row["k"], row["split"], row["attacker"]) == (k, split, attacker)]
+        axis.plot([row["step"] for row in rows], [row[value] for row in rows], color=colour, marker=".",
+                  label=f"κ = {attacker}")
+      axis.set_title(f"trained with κ = {k}{'' if len(splits) == 1 else f', {split} set'}")
+      axis.set_xlabel("training step")
+      if value == "adversarial_accuracy":
+        plots.percent_axis(axis)
+    line[0].set_ylabel(value.replace("_", " "))
+  if value == "adversarial_loss":
+    # A network that hides its gradients has losses out of all proportion to those of a robust one.
+    axes[0, 0].set_yscale("symlog", linthresh=1.0)
+    axes[0, 0].set_ylim(bottom=0)
+  axes[0, -1].legend(title="attacker")
+  return figure
+
+
+def _final(by, k_list, attackers):
+  figure, ((accuracy, time),) = plots.grid(1, 2, width=4.2, height=3.2)
+  positions = range(len(k_list))
+  rows = [by[k, k] for k in k_list]
+  accuracy.plot(positions, [row["natural_accuracy"] for row in rows], "k.-", label="natural")
+  for colour, attacker in zip(plots.COLOURS, attackers, strict=False):
+    attacked = [by[k, attacker] for k in k_list]
+    values = [row["adversarial_accuracy"] for row in attacked]
+    accuracy.errorbar(positions, values, [[value - row["low"] for value, row in zip(values, attacked, strict=True)],
+                                          [row["high"] - value for value, row in zip(values, attacked, strict=True)]],
+                      color=colour, marker=".", capsize=2, label=f"PGD κ = {attacker}")
+  accuracy.axhline(PAPER_NATURAL, **plots.PAPER)
+  accuracy.axhspan(*PAPER_ADVERSARIAL, color="0.8", zorder=0, label="paper, κ ≥ 8")
+  plots.percent_axis(accuracy)
+  accuracy.set_ylabel("accuracy on the test set")
+  accuracy.legend(loc="lower right")
+  time.bar(positions, [(row["training_seconds"] or 0) / 60 for row in rows], color="tab:blue", width=0.6)
+  time.set_ylabel("training time (minutes)")
+  for axis in (accuracy, time):
+    axis.set_xticks(positions, k_list)
+    axis.set_xlabel("training κ")
+  return figure

@@ -1,0 +1,205 @@
+"""How much faster is asynchronous training, here and with up to 64 workers? (§5, Figure 9)"""
+
+import itertools
+import statistics
+
+from tf_madry import benchmark, config
+from tf_madry.asynchronous import devices
+from tf_madry.studies import lab as labs
+from tf_madry.studies import plots, timing
+from tf_madry.studies.results import Claim, Figure, Findings, Table
+from tf_madry.studies.simulation import Costs, simulate
+
+OPTIONS = ("t_adv", "t_train")
+K = 8
+WORKERS = (*range(1, 17), 24, 32, 48, 64)
+SHOWN = (1, 4, 7, 16, 64)  # whose staleness is plotted
+MEASURED_STEPS = 40
+
+# §5 and Figure 9, by number of GPUs, of which one is the trainer's: "nearly 5×" with 7, "over 5×" with 8; with 2, whose
+# trainer does not assist, "slightly worse" than the ideal 2.
+PAPER = {7: 5.0, 8: 5.0}
+PAPER_RATIO = 8  # "approximately 8× as long to make an adversarial batch as it does to train on it"
+
+
+def measure(lab):
+  """Measures costs and examples/s on this machine, unless costs are given; simulates this machine, and many devices."""
+  given = lab.options.t_adv is not None
+  if given:
+    costs, measured, processes = Costs(craft=lab.options.t_adv, learn=lab.options.t_train), [], None
+  else:
+    values = {"k": K, "seed": lab.options.seed, "precision": lab.options.precision}
+    values |= {} if lab.options.full else labs.QUICK
+    of_machine = {"cores": devices.cores(), "gpus": len(devices.gpus())}
+    found = lab.remember({"costs": values} | of_machine, lambda: timing.costs(config.resolve(values)[0]))
+    costs = Costs(**{name: found[name] for name in ("craft", "learn", "publish", "reload")})
+    processes = found["processes"] if found["shared"] else None
+    batch_size = config.resolve(values)[0].training.batch_size
+    measured = [lab.remember({"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS} | of_machine,
+                             lambda workers=workers, assist=assist: _run(values, batch_size, workers, assist))
+                for workers, assist in [(0, True), *itertools.product(range(1, found["processes"] + 2), (True, False))]]
+    lab.seconds += sum(row["seconds"] for row in measured)
+  here = [_simulated(costs, row["workers"], row["assist"], processes)
+          | {"examples_per_second": row["batch_size"] * _rate(costs, row["workers"], row["assist"], processes)}
+          for row in measured if row["workers"]]
+  return {"costs": vars(costs), "given": given, "cores": processes, "measured": measured, "here": here,
+          "devices": [_simulated(costs, workers, assist, None)
+                      for assist, workers in itertools.product((True, False), WORKERS)]}
+
+
+def _run(values, batch_size, workers, assist):
+  """Examples/s of a training run with so many workers, as JSON has them."""
+  run = benchmark.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist,
+                               **{name: value for name, value in values.items() if name in FLAGS})
+  row = {"workers": workers, "assist": assist, "steps": run.steps, "seconds": run.seconds, "batch_size": batch_size,
+         "examples_per_second": batch_size * run.steps / run.seconds}
+  if workers:
+    ages = [int(age) for line in run.rows for age, count in line["staleness_histogram"].items() for _ in range(count)]
+    row |= {"staleness_mean": statistics.mean(ages),
+            "waiting": statistics.mean(line["trainer_waiting"] for line in run.rows)}
+  return row
+
+
+FLAGS = ("k", "seed", "precision", "batch_size")  # of what decides the cost of a step, those that are flags
+
+
+def _rate(costs, workers, assist, cores):
+  return simulate(costs, workers=workers, assist=assist, cores=cores).rate
+
+
+def _simulated(costs, workers, assist, cores):
+  outcome = simulate(costs, workers=workers, assist=assist, cores=cores)
+  ages = list(itertools.chain.from_iterable(itertools.repeat(age, count) for age, count in outcome.staleness.items()))
+  return {"workers": workers, "assist": assist, "speedup": outcome.rate * (costs.craft + costs.learn),
+          "waiting": outcome.waiting, "blocked": outcome.blocked, "staleness_mean": outcome.mean_staleness(),
+          "staleness_p95": ages[int(0.95 * (len(ages) - 1))], "staleness_max": max(ages),
+          "staleness": {str(age): count for age, count in outcome.staleness.items()}}
+
+
+def findings(data, settings):
+  """As `tf_madry.studies` says."""
+  costs, by = data["costs"], {(row["workers"], row["assist"]): row for row in data["devices"]}
+  ratio = costs["craft"] / costs["learn"]
+  tables = [Table(
+    f"Simulated, one device each: {1e3 * costs['craft']:.4g} ms to craft a batch, {1e3 * costs['learn']:.4g} ms to train on "
+    f"it ({'given' if data['given'] else 'measured here, all cores busy'}; ratio {ratio:.1f})",
+    ["workers", "speedup", "without the trainer's help", "staleness: mean", "95 %", "max", "workers blocked"],
+    [[workers, f"{by[workers, True]['speedup']:.2f}", f"{by[workers, False]['speedup']:.2f}",
+      f"{by[workers, True]['staleness_mean']:.0f}", by[workers, True]["staleness_p95"],
+      by[workers, True]["staleness_max"], f"{by[workers, True]['blocked']:.0%}"] for workers in WORKERS])]
+  if data["measured"]:
+    tables.insert(0, _table_here(data))
+  figures = [
+    Figure("speedup", "Figure 9: speed-up against κ = 8 on one device. Left: this machine, measured and simulated, "
+           "against synchronous training on all its cores. Right: simulated with one device each, and the paper's values."
+           if data["measured"] else "Figure 9: speed-up against κ = 8 on one device, simulated, and the paper's values.",
+           lambda: _speedups(data, by)),
+    Figure("speedup_staleness", "Simulated staleness of the batches trained on, by number of workers (the trainer "
+           "assists; queue of 16, a snapshot of the weights every 100 steps).", lambda: _staleness(by))]
+  flat = [{name: value for name, value in row.items() if name != "staleness"} for row in data["devices"]]
+  records = {"speedup_simulated": flat}
+  if data["measured"]:
+    records["speedup_measured"] = [
+      {"workers": row["workers"], "assist": row["assist"], "examples_per_second": row["examples_per_second"],
+       "simulated": simulated["examples_per_second"] if simulated else None, "steps": row["steps"]}
+      for row, simulated in _pairs(data)]
+  return Findings("Speed-up: Figure 9", _claims(data, by, ratio), tables, figures, records, [])
+
+
+def _pairs(data):
+  simulated = {(row["workers"], row["assist"]): row for row in data["here"]}
+  return [(row, simulated.get((row["workers"], row["assist"]))) for row in data["measured"]]
+
+
+def _table_here(data):
+  base = data["measured"][0]["examples_per_second"]
+  return Table(
+    f"This machine ({_place(data)}): examples/s of {data['measured'][0]['steps']} steps each, and as simulated",
+    ["workers", "trainer assists", "measured", "simulated", "difference", "measured speedup", "staleness", "simulated"],
+    [[row["workers"], "yes" if row["assist"] else "no", f"{row['examples_per_second']:.0f}",
+      *((f"{other['examples_per_second']:.0f}", f"{other['examples_per_second'] / row['examples_per_second'] - 1:+.0%}")
+        if other else ("–", "–")),
+      f"{row['examples_per_second'] / base:.2f}",
+      *((f"{row['staleness_mean']:.1f}", f"{other['staleness_mean']:.1f}") if other else ("–", "–"))]
+     for row, other in _pairs(data)])
+
+
+def _place(data):
+  return f"{data['cores']} cores that all processes share" if data["cores"] else "GPUs"
+
+
+def _claims(data, by, ratio):
+  limit = 1 + ratio
+  reached = next((workers for workers in WORKERS if by[workers, True]["speedup"] >= 0.98 * limit), None)
+  claims = [
+    Claim("Speed-up is nearly linear until workers and trainer are equally fast, which is near κ = 8 workers.",
+          reached is not None and K / 2 <= reached <= 1.5 * K,
+          f"the trainer is the bottleneck (speed-up {limit:.1f}) from {reached} workers on; crafting takes {ratio:.1f} times "
+          "as long as training" if reached else f"not reached with {WORKERS[-1]} workers"),
+    Claim("With 2 GPUs the trainer spends most of its time waiting; that is fixed if it assists.",
+          by[1, False]["waiting"] > 0.5 and by[1, True]["speedup"] > by[1, False]["speedup"],
+          f"simulated: {by[1, False]['speedup']:.2f}× and {by[1, False]['waiting']:.0%} of the trainer's time waiting "
+          f"without, {by[1, True]['speedup']:.2f}× with its help"),
+    Claim("Nearly 5× with 7 GPUs, over 5× with 8 (6 and 7 workers).", None,
+          f"simulated with one device each and no losses: {by[6, False]['speedup']:.1f}× and {by[7, False]['speedup']:.1f}× "
+          f"without the trainer's help, {by[6, True]['speedup']:.1f}× and {by[7, True]['speedup']:.1f}× with it")]
+  if data["here"]:
+    errors = [other["examples_per_second"] / row["examples_per_second"] - 1 for row, other in _pairs(data) if other]
+    claims.append(Claim("(Not in the paper:) the simulation tells what is measured here, within 15 %.",
+                        max(map(abs, errors)) <= 0.15, f"differences from {min(errors):+.0%} to {max(errors):+.0%}"))
+  return claims
+
+
+def _speedups(data, by):
+  figure, (axes,) = plots.grid(1, 2 if data["measured"] else 1, width=4.6, height=3.4)
+  if data["measured"]:
+    _here(axes[0], data)
+  axis = axes[-1]
+  for assist, colour in ((True, "tab:blue"), (False, "tab:orange")):
+    axis.plot([1, *(workers + 1 for workers in WORKERS)], [1, *(by[workers, assist]["speedup"] for workers in WORKERS)],
+              color=colour, marker=".", label=f"simulated, trainer {'assists' if assist else 'does not assist'}")
+  ends = [1, 2 * PAPER_RATIO]
+  axis.plot(ends, ends, color="0.75", label="linear")
+  axis.plot(list(PAPER), list(PAPER.values()), "k^", label="paper (about)")
+  axis.set_xscale("log", base=2)
+  axis.set_yscale("log", base=2)
+  ticks = [1, 2, 4, 8, 16, 32, 64]
+  axis.set_xticks(ticks, ticks)
+  axis.set_yticks(ticks[:5], ticks[:5])
+  axis.set_xlabel("devices: workers and one trainer")
+  axis.set_ylabel("speed-up against κ = 8 on one device")
+  axis.set_title("one device each")
+  axis.legend()
+  return figure
+
+
+def _here(axis, data):
+  base = data["measured"][0]["examples_per_second"]
+  axis.axhline(1, **plots.PAPER)
+  for assist, colour in ((True, "tab:blue"), (False, "tab:orange")):
+    pairs = [(row, other) for row, other in _pairs(data) if other and row["assist"] == assist]
+    workers, name = [row["workers"] for row, _ in pairs], "assists" if assist else "does not assist"
+    axis.plot(workers, [row["examples_per_second"] / base for row, _ in pairs], "o", color=colour,
+              label=f"measured, trainer {name}")
+    axis.plot(workers, [other["examples_per_second"] / base for _, other in pairs], color=colour, linestyle=":",
+              marker="x", label="simulated")
+  axis.set_xticks(workers)
+  axis.set_ylim(bottom=0)
+  axis.set_xlabel("workers")
+  axis.set_ylabel(f"speed-up against synchronous ({base:.0f} examples/s)")
+  axis.set_title(f"this machine: {_place(data)}")
+  axis.legend(loc="lower right")
+
+
+def _staleness(by):
+  figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=3.2)
+  for colour, workers in zip(plots.COLOURS, SHOWN, strict=False):
+    counts = {int(age): count for age, count in by[workers, True]["staleness"].items()}
+    total, ages = sum(counts.values()), sorted(counts)
+    shares = list(itertools.accumulate(counts[age] / total for age in ages))
+    axis.step(ages, shares, where="post", color=colour, label=f"{workers} worker{'s' if workers > 1 else ''}")
+  plots.percent_axis(axis)
+  axis.set_xlabel("staleness (trainer steps)")
+  axis.set_ylabel("batches that are no staler")
+  axis.legend(loc="lower right")
+  return figure
