@@ -26,6 +26,9 @@ def main():
   config = cli.training_config()
   staleness = config.training.staleness
   require(not staleness, "staleness", staleness, "0 in async_train.py, which measures it; train.py simulates it")
+  workers = config.asynchronous.workers
+  require(not (config.training.replay and workers), "workers", workers,
+          "0 in a recipe that replays its batches: they are trained on while they are crafted")
   (trainers, *workers), notices = devices.places(config.asynchronous)
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)

@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 
-from tf_madry import benchmark
+import tensorflow as tf
+
+from tf_madry import benchmark, model, textbook
 
 
 def test_both_queues_are_measured_in_every_round():
@@ -21,3 +23,27 @@ def test_publishing_and_reloading_are_measured(capsys):
 def test_an_unknown_benchmark_is_one_line():
   run = subprocess.run([sys.executable, "-m", "tf_madry.benchmark", "speed"], capture_output=True, text=True)
   assert (run.returncode, run.stderr) == (2, f"error: benchmark is 'speed', accepted: {', '.join(benchmark.BENCHMARKS)}\n")
+
+
+def test_the_core_is_held_against_the_textbook(capsys):
+  benchmark.core(batch_sizes=(4,), rounds=1, k=2)
+  rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 4 |")]
+  assert [row[2] for row in rows] == 2 * ["textbook float32", "tf_madry float32", "tf_madry bfloat16"]
+  assert all(float(row[4]) > 0 for row in rows)
+  assert [row[4] for row in rows if row[2].startswith("textbook")] == 2 * ["1.00"]
+
+
+def test_the_textbook_trains_the_same_network():
+  images, labels = tf.random.stateless_uniform((8, 28, 28, 1), (0, 0)), tf.range(8)
+  textbook_model = textbook.build()
+  assert textbook_model.count_params() == model.build().count_params()
+  attack = textbook.attack_of(textbook_model)
+  assert float(tf.reduce_max(tf.abs(attack(images, labels, tf.constant(3)) - images))) <= 0.3 + 1e-6
+  step = textbook.step_of(textbook_model, attack, learning_rate=1e-3)
+  losses = [float(step(images, labels, tf.constant(1))) for _ in range(20)]
+  assert losses[-1] < losses[0]
+
+
+def test_what_the_loop_costs_is_measured(capsys):
+  benchmark.loop(steps=2, every=1)
+  assert re.search(r"first step +[\d.]+ s.*\n.*steps +[\d.]+%.*\n.*memory +[\d,]+ MiB", capsys.readouterr().out)

@@ -3,9 +3,12 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 
 from tf_madry.errors import UserError
+
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -51,14 +54,15 @@ def output(name, path):
 def exclusive(model_dir):
   """Creates a model directory if need be and keeps other runs out of it as long as the block lasts.
 
-  The lock goes with the process, however it ends.
+  The lock goes with the process, however it ends. A directory that was made for nothing is taken away again.
 
   Raises:
     UserError: the directory cannot be made or written, or another run has it.
   """
+  new = not os.path.exists(model_dir)
   try:
     os.makedirs(model_dir, exist_ok=True)
-    descriptor = os.open(os.path.join(model_dir, ".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(os.path.join(model_dir, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
   except OSError as error:
     raise UserError(f"model_dir {model_dir!r} cannot be written: {error.strerror}") from error
   try:
@@ -69,4 +73,6 @@ def exclusive(model_dir):
   try:
     yield
   finally:
+    if new and os.listdir(model_dir) == [LOCK]:
+      shutil.rmtree(model_dir)
     os.close(descriptor)

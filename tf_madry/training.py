@@ -319,13 +319,13 @@ def _settled(config, checkpoint, deadline):
 
 def _steps_until(deadline, learner, batches):
   """How many steps can be done until then at the speed of the first few, which are then undone."""
-  state = {variable: variable.numpy() for variable in learner.variables().values()}
+  state = [(variable, variable.numpy()) for variable in learner.variables().values()]
   times = []
   for step in range(1 + PACE_STEPS):
     began = time.monotonic()
     float(learner.step(tf.constant(batches.indices(step)), tf.constant(step)).loss)
     times.append(time.monotonic() - began)
-  for variable, value in state.items():
+  for variable, value in state:
     variable.assign(value)
   left = deadline - time.monotonic() - ENDING
   steps = int(left * LOOP_SHARE / statistics.median(times[1:]))

@@ -1,0 +1,226 @@
+"""The fast path: the same mathematics in quicker forms, and the recipe that is built of them."""
+
+import json
+import os
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from processes import run
+
+import tf_madry
+from tf_madry import checkpoints, datasets, machine, measure, model, optimizer, training
+from tf_madry import config as configs
+from tf_madry.attacks.pgd import PGD
+
+SMALL = {"k": 3, "batch_size": 8, "eval_every": 0, "log_every": 2}
+
+
+def config(model_dir, **settings):
+  return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "fast")[0]
+
+
+def arrays(model_dir):
+  found = checkpoints.read_newest(str(model_dir)).arrays
+  found.pop("elapsed")
+  return found
+
+
+def same(left, right):
+  return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (6, 10, 2), (27, 28, 1), (8, 8, 6)])
+def test_pooled_convolution_is_convolution_bias_relu_and_pooling(shape):
+  random = keras.initializers.RandomNormal(0.0, 0.3, seed=1)
+  layer = model.PooledConvolution(8, random, random)
+  images = tf.random.stateless_uniform((3, *shape), (0, 1))
+
+  def plain(images):
+    return tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(images, layer.kernel, 1, "SAME") + layer.bias), 2, 2, "SAME")
+
+  def with_gradients(function):
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      out = function(images)
+      value = tf.reduce_sum(out * tf.random.stateless_normal(out.shape, (2, 3)))
+    return out, *tape.gradient(value, [images, layer.kernel.value, layer.bias.value])
+
+  layer(images)
+  for ours, theirs in zip(with_gradients(layer), with_gradients(plain), strict=True):
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_adam_is_that_of_keras():
+  ours, theirs = tf.Variable([1.0, -2.0, 3.0]), tf.Variable([1.0, -2.0, 3.0])
+  quick, known = optimizer.Adam(0.1, epsilon=1e-8), keras.optimizers.Adam(0.1, epsilon=1e-8)
+  for step in range(5):
+    gradient = tf.random.stateless_normal([3], (step, 0))
+    quick.apply_gradients([(gradient, ours)])
+    known.apply_gradients([(gradient, theirs)])
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+  assert int(quick.iterations) == 5
+
+
+def test_schedules_rise_and_fall():
+  rates = [float(optimizer.rate("linear", 2.0, tf.constant(done))) for done in (0.0, 0.05, 0.1, 0.55, 1.0)]
+  np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-6)
+  assert float(optimizer.rate("constant", 2.0, tf.constant(0.9))) == 2
+  np.testing.assert_allclose([float(optimizer.ramp(0.2, tf.constant(done))) for done in (0.0, 0.1, 0.2, 0.9)], [0, 0.5, 1, 1])
+  assert float(optimizer.ramp(0.0, tf.constant(0.0))) == 1
+
+
+def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path):
+  dataset = datasets.load()
+  learner = training.Learner(config(tmp_path, precision="float32", ramp=0.0), dataset)
+  indices = tf.constant([5, 3, 9])
+  images, labels = learner.batch(indices)
+  expected = PGD(k=1, alpha=0.25, random_start=False)(learner.trained, images, labels) - images
+  # The first update changes the weights by nothing: a linear schedule starts at 0.
+  result = learner.step(indices, tf.constant(0))
+  assert int(learner.optimizer.iterations) == 3
+  assert float(tf.reduce_max(tf.abs(result.images - images))) <= 0.3 + 1e-6
+  carried = learner.variables()["carried"].numpy()
+  assert carried.any(axis=(1, 2, 3)).nonzero()[0].tolist() == [3, 5, 9]
+  with pytest.raises(AssertionError):
+    np.testing.assert_allclose(learner.batch(indices)[0] + 0.3 * carried[indices.numpy()] / 127, images, atol=0.01)
+  # α = 2.5 ε / 3: two steps of three in the same direction reach the boundary, as most pixels with a gradient do.
+  reached = np.abs(carried[indices.numpy()][np.abs(expected.numpy()) > 0])
+  assert np.mean(reached >= 105) > 0.8
+
+
+def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
+  learner = training.Learner(config(tmp_path, k=1, precision="float32", ramp=0.0), datasets.load())
+  indices = tf.constant([0, 1])
+  images, _ = learner.batch(indices)
+  np.testing.assert_array_equal(learner.step(indices, tf.constant(0)).images, images)
+  carried = learner.variables()["carried"].numpy()[:2] / 127
+  np.testing.assert_allclose(learner.step(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precision):
+  def stopping(learner, batches):
+    class Source(training.Synchronous):
+      def __call__(self, step):
+        if step == 2:
+          os.kill(os.getpid(), signal.SIGTERM)
+        return super().__call__(step)
+    return Source(learner, batches)
+
+  settings = {"steps": 5, "precision": precision}
+  training.train(config(tmp_path / "straight", **settings))
+  with pytest.raises(training.Stopped):
+    training.train(config(tmp_path / "stopped", **settings), make_source=stopping)
+  assert arrays(tmp_path / "stopped")["step"] == 3
+  training.train(config(tmp_path / "stopped", **settings))
+  assert same(arrays(tmp_path / "stopped"), arrays(tmp_path / "straight"))
+
+
+def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
+  learner = training.Learner(config(tmp_path, steps=10, precision="bfloat16"), datasets.load())
+  average = [weight.numpy() for weight in learner.model.weights]
+  for step in range(3):
+    learner.step(tf.range(8), tf.constant(step))
+    decay = (1 + step) / (10 + step)
+    average = [decay * old + (1 - decay) * weight.numpy()
+               for old, weight in zip(average, learner.trained.weights, strict=True)]
+  for weight, expected in zip(learner.model.weights, average, strict=True):
+    np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert weight.dtype == "float32"
+  assert {variable.dtype.name if hasattr(variable.dtype, "name") else variable.dtype
+          for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
+
+
+def test_precisions_agree_on_what_they_compute():
+  single, half = model.build(seed=3), model.build(seed=3, dtype="bfloat16")
+  for ours, theirs in zip(half.weights, single.weights, strict=True):
+    ours.assign(tf.cast(theirs, ours.dtype))
+  images = datasets.as_float(datasets.load().validation.images[:64])
+  assert half(images).dtype == "float32"
+  # Eight bits of mantissa, and sums of up to 3,136 terms.
+  error = np.abs(half(images) - single(images)).max()
+  assert 0 < error < 0.05 * np.abs(single(images)).max()
+
+
+def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
+  dataset = datasets.load()
+  settings = {"precision": "float32", "steps": 10}
+  plain = training.Learner(config(tmp_path, **settings), dataset)
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+  compiled = training.Learner(config(tmp_path, **settings), dataset)
+  for step in range(2):
+    results = [learner.step(tf.range(4), tf.constant(step)) for learner in (plain, compiled)]
+    assert abs(float(results[0].loss) - float(results[1].loss)) < 1e-3
+  with pytest.raises(ValueError, match="jit_compile=True"):
+    plain.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))
+  assert compiled.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")
+
+
+def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
+  monkeypatch.setattr(training, "LOOP_SHARE", 1e-4)
+  training.train(config(tmp_path / "timed"), deadline=time.monotonic() + 1000)
+  steps = json.loads((tmp_path / "timed" / "config.json").read_text())["steps"]
+  assert steps != configs.RECIPES["fast"]["steps"]
+  training.train(config(tmp_path / "told", steps=steps))
+  assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
+  # The same command goes on with the steps that it once decided on.
+  training.train(config(tmp_path / "timed"), deadline=time.monotonic() + 1000)
+  assert arrays(tmp_path / "timed")["step"] == steps
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["--minutes=0"], "minutes is 0.0, accepted: a number above 0"),
+    (["--minutes=1", "--steps=5"], "minutes is 1.0, accepted: nothing when --steps is given"),
+    (["--minutes=0.01"], "accepted: enough for a step after the start"),
+    (["--loss=cw"], "loss is 'cw', accepted: xent in a recipe that replays"),
+    (["--staleness=4"], "staleness is 4, accepted: 0 in a recipe that replays"),
+    (["--precision=float16"], "float32|bfloat16"),
+])
+def test_bad_input_is_one_line(tmp_path, given, said):
+  code, output = run("train.py", "--recipe=fast", "--batch_size=8", "--model_dir=run", *given, cwd=tmp_path)
+  assert (code, output.count("\n")) == (2, 1)
+  assert said in output
+  assert not (tmp_path / "run").exists()
+
+
+def test_replays_are_not_for_workers(tmp_path):
+  code, output = run("async_train.py", "--recipe=fast", "--workers=1", cwd=tmp_path)
+  assert (code, output) == (2, "error: workers is 1, accepted: 0 in a recipe that replays its batches: they are trained on "
+                               "while they are crafted\n")
+
+
+def test_bfloat16_is_chosen_where_the_machine_is_fast_at_it(tmp_path, monkeypatch):
+  for flags, expected in (("fpu avx512_bf16 sse", "bfloat16"), ("fpu amx_bf16", "bfloat16"), ("fpu avx512f", "float32")):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor: 0\nflags\t\t: {flags}\n")
+    found = machine.cpu_flags(path)
+    monkeypatch.setattr(machine, "cpu_flags", lambda found=found: found)
+    assert machine.fast_precision() == expected
+    monkeypatch.undo()
+  assert machine.cpu_flags(tmp_path / "none") == set()
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_bfloat16_is_chosen_by_what_the_gpu_can_do(monkeypatch, capability, expected):
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+  monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": capability})
+  assert machine.fast_precision() == expected
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
+  monkeypatch.setattr(machine, "fast_precision", lambda: "float32")
+  training.train(config(tmp_path, steps=1))
+  monkeypatch.setattr(machine, "fast_precision", lambda: "bfloat16")
+  training.train(config(tmp_path, steps=1))
+  assert json.loads((tmp_path / "config.json").read_text())["precision"] == "float32"
+
+
+def test_a_short_run_of_the_recipe_learns(tmp_path):
+  training.train(configs.resolve({"steps": 60, "model_dir": str(tmp_path), "eval_every": 0}, "fast")[0])
+  result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10), datasets.load().validation.head(500))
+  assert result.natural_accuracy > 0.9
+  assert result.adversarial_accuracy > 0.2
