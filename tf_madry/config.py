@@ -51,7 +51,8 @@ class TrainingConfig:
   initialization: str = "challenge"  # of the weights: "challenge" or "he", see `model.build`
   schedule: str = "constant"  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
   ramp: float = 0.0  # share of the steps over which ε (with α) rises from 0 to its value
-  averaging: float = 0.0  # decay, by update, of the running average of the weights that is the result; 0: none
+  margin: float = 1.0  # radius of the ball that is trained in, in units of ε
+  averaging: float = 0.0  # decay, by step, of the running average of the weights that is the result; 0: none
   replay: bool = False  # κ updates a batch, each from the same backward pass as the attack's step (Shafahi et al. 2019)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
   # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
@@ -66,6 +67,7 @@ class TrainingConfig:
     for name, accepted in CHOICES.items():
       require((name, getattr(self, name)) == ("precision", None) or getattr(self, name) in accepted, name, getattr(self, name), ", ".join(accepted))
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
+    require(0 < self.margin < float("inf"), "margin", self.margin, "a number above 0")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
     require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
     require(not (self.replay and self.staleness), "staleness", self.staleness,

@@ -31,6 +31,9 @@ LOOP_SHARE = 0.95  # of the time, that is spent inside the steps and not on what
 VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
 
 
+SLOW = ("paper", "challenge")  # recipes that take hours without a GPU
+
+
 class StepResult(NamedTuple):
   """What a training step gives: `loss`, `accuracy` (scalars, before the update) and the `images` trained on."""
 
@@ -92,6 +95,10 @@ class Learner:
     part = tf.cast(replay, tf.float32) / self.config.attack.k
     return (tf.cast(step, tf.float32) + part) / self._steps
 
+  def _part_of_epsilon(self, done):
+    """The radius of the ball that is trained in, in units of ε."""
+    return self.config.training.margin * ramp(self.config.training.ramp, done)
+
   def _follow(self):
     """Gives the computing model the trained weights."""
     if self._computing is not self.trained:
@@ -105,8 +112,8 @@ class Learner:
     self._follow()
     key = seeds.key(self.config.training.seed, step, "random start")
     loss, k, *sizes = self.attack.settings()
-    risen = ramp(self.config.training.ramp, self._done(step))
-    return pgd.maximise(self._computing, loss, images, labels, k, *(risen * size for size in sizes), key)
+    part = self._part_of_epsilon(self._done(step))
+    return pgd.maximise(self._computing, loss, images, labels, k, *(part * size for size in sizes), key)
 
   def minimise(self, images, labels, step):
     """The outer minimum of Eq. 6: one step of Adam on the given images."""
@@ -158,14 +165,14 @@ class Learner:
     Every example's perturbation goes on from where it was when the example last came (Zheng et al. 2020).
     """
     images, labels = self.batch(indices)
-    perturbation = self._carried.get(indices)  # in units of ε, which may rise
-    attack, training = self.config.attack, self.config.training
+    perturbation = self._carried.get(indices)  # in units of the ball's radius, which may rise
+    attack = self.config.attack
     replay = tf.constant(0)
     loss = accuracy = tf.constant(0.0)
     adversarial = images
     while replay < attack.k:
       done = self._done(step, replay)
-      epsilon = attack.epsilon * ramp(training.ramp, done)
+      epsilon = attack.epsilon * self._part_of_epsilon(done)
       adversarial = linf.project(images + epsilon * perturbation, linf.ball(images, epsilon))
       self._follow()
       (loss, accuracy, _), gradients = self._differentiate(adversarial, labels)
@@ -211,11 +218,11 @@ class Carried:
     self.steps = tf.Variable(tf.zeros(shape, tf.int8))
 
   def get(self, indices):
-    """Those of some examples, in units of ε: float32 [batch, height, width, channels] in [-1, 1]."""
+    """Those of some examples, in units of the ball's radius: float32 [batch, height, width, channels] in [-1, 1]."""
     return tf.cast(tf.gather(self.steps, indices), tf.float32) / self._STEPS
 
   def put(self, indices, perturbation):
-    """Keeps those of some examples, which are all different, to the nearest 1/127 ε."""
+    """Keeps those of some examples, which are all different, to the nearest 1/127 of the radius."""
     steps = tf.cast(tf.round(perturbation * self._STEPS), tf.int8)
     self.steps.scatter_update(tf.IndexedSlices(steps, indices))
 
@@ -429,9 +436,13 @@ def describe(config, start):
   if training.replay:
     against = (f"ε = {attack.epsilon:g}: each batch {attack.k} times, α = {attack.step_size:.4g}, perturbations carried "
                "from epoch to epoch")
+  if training.margin != 1:
+    against += f", in a ball of {training.margin:g} ε"
   yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "
          f"{training.learning_rate:g}{' at its peak' if training.schedule == 'linear' else ''}, seed {training.seed}, "
          f"{training.precision}, against {against}")
   yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
   if start:
     yield f"resuming from step {start:,}"
+  elif training.recipe in SLOW and not tf.config.list_physical_devices("GPU"):
+    yield "on a CPU, `python train.py --recipe fast` makes a robust model in minutes"
