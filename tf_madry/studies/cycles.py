@@ -10,6 +10,7 @@ OPTIONS = ("rates", "long")
 STALE = 64  # of Figures 6 and 7
 WINDOW = (0.25, 0.75)  # share of training that is looked at: ε has risen, the learning rate has not fallen yet
 SHOWN_EXAMPLES, SHOWN_FRAMES = 3, 8  # Figure 6 shows one example, 4 times with s = 0 and 8 times with s = 64
+SHOWN_EVERY = 3  # frames: together three times the steps that a batch waits with s = 64
 ANIMATED_FRAMES = 40
 SHUFFLES = 200
 
@@ -83,15 +84,15 @@ def _at_lags(products):
 def period(correlation, level):
   """The lag after which perturbations come back, or None.
 
-  That is the highest peak behind the first lag at which they are no longer alike (below 0), if it is above the level of
-  chance.
+  Peaks count that lie behind the first lag at which perturbations are no longer alike (below 0) and above the level of
+  chance. A cycle has one at every multiple of its period: the first of those that are nearly as high as the highest is it.
   """
   apart = np.flatnonzero(correlation < 0)
   if not len(apart):
     return None
-  lag = int(apart[0] + correlation[apart[0]:].argmax())
-  inside = apart[0] < lag < len(correlation) - 1  # a maximum at the end may be the slope of a later peak
-  return lag if inside and correlation[lag] > level else None
+  peaks = [lag for lag in range(apart[0] + 1, len(correlation) - 1)
+           if correlation[lag] == correlation[lag - 1:lag + 2].max() and correlation[lag] > max(level, 0.0)]
+  return next((lag for lag in peaks if correlation[lag] > 0.8 * correlation[peaks].max()), None)
 
 
 def findings(data, settings):
@@ -104,9 +105,8 @@ def findings(data, settings):
      for s, row in summary.items()])
   long = data["long"]
   figures = [
-    Figure("cycles_images", f"Figure 6: adversarial examples of the same training images at sequential steps, "
-           f"{recording.FRAME_EVERY} steps apart, for networks trained with s = 0 and s = {STALE}, each from a random "
-           "start of its own.", lambda: _images(data)),
+    Figure("cycles_images", "Figure 6: adversarial examples of the same training images at sequential steps, for networks "
+           f"trained with s = 0 and s = {STALE}, each from a random start of its own.", lambda: _images(data)),
     Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * recording.FRAME_EVERY} training steps a "
            "second.", lambda: _animation(data)),
     Figure("cycles_correlation", "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
@@ -166,9 +166,10 @@ def _images(data):
   figure, axes = plots.grid(len(rows), SHOWN_FRAMES, width=1.0, height=1.05)
   for line, (example, s) in zip(axes, rows, strict=True):
     steps, images = series[s]
+    every = slice(None, None, max(1, min(SHOWN_EVERY, len(steps) // SHOWN_FRAMES)))
     for axis in line:
       plots.no_axes(axis)
-    for axis, step, image in zip(line, steps, images[:, example], strict=False):
+    for axis, step, image in zip(line, steps[every], images[every, example], strict=False):
       axis.imshow(image, cmap="gray", vmin=0, vmax=1)
       axis.set_title(f"{step:,}" if (example, s) == rows[0] else "")
     line[0].set_ylabel(f"s = {s}")

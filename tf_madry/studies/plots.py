@@ -10,7 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.animation
 import matplotlib.pyplot as plt
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from tf_madry import files
 
@@ -33,9 +33,20 @@ class Animation:
 
 def grid(rows, columns, width=3.4, height=2.7, **options):
   """A figure of rows × columns plots; returns (figure, axes [rows, columns])."""
-  with mpl.rc_context(STYLE):
-    return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False, layout="constrained",
-                        **options)
+  return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False, layout="constrained",
+                      **options)
+
+
+def log_ticks(axis):
+  """Ticks at 1, 2, 5, 10, 20, … with plain numbers, for a logarithmic `axis.xaxis` or `axis.yaxis`."""
+  axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axis.set_major_formatter(FormatStrFormatter("%g"))
+  axis.set_minor_formatter(NullFormatter())
+
+
+def legend_beside(figure, axis, **options):
+  """The legend of one of the plots, to the right of all of them."""
+  figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", **options)
 
 
 def percent_axis(axis):
@@ -63,13 +74,14 @@ def file_name(figure):
   return f"{figure.name}.{'gif' if figure.name.endswith('_animated') else 'png'}"
 
 
-def save(path, drawn):
-  """Writes a figure as PNG and SVG, or an `Animation` as GIF, under `path` with their endings; closes it.
+def save(path, draw):
+  """Writes what `draw()` returns, a figure as PNG and SVG, an `Animation` as GIF, under `path` with their endings.
 
   Raises:
     UserError: a file cannot be written.
   """
   with mpl.rc_context(STYLE):
+    drawn = draw()
     if isinstance(drawn, Animation):
       _save_animation(f"{path}.gif", drawn)
       plt.close(drawn.figure)

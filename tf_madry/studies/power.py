@@ -97,28 +97,31 @@ def _time(row):
 
 
 def _curves(data, k_list, value, splits):
-  figure, axes = plots.grid(len(splits), len(k_list), width=2.7, sharex=False, sharey=value == "adversarial_loss")
+  figure, axes = plots.grid(len(splits), len(k_list), width=2.4, height=2.3, sharex=True, sharey=True)
   for line, split in zip(axes, splits, strict=True):
     for axis, k in zip(line, k_list, strict=True):
       for colour, attacker in zip(plots.COLOURS, k_list, strict=False):
         rows = [row for row in data["curves"] if (row["k"], row["split"], row["attacker"]) == (k, split, attacker)]
         axis.plot([row["step"] for row in rows], [row[value] for row in rows], color=colour, marker=".",
                   label=f"κ = {attacker}")
-      axis.set_title(f"trained with κ = {k}{'' if len(splits) == 1 else f', {split} set'}")
-      axis.set_xlabel("training step")
-      if value == "adversarial_accuracy":
-        plots.percent_axis(axis)
-    line[0].set_ylabel(value.replace("_", " "))
-  if value == "adversarial_loss":
+      axis.set_xlim(left=0)
+    line[0].set_ylabel(f"{value.replace('_', ' ')}\n({split} set)")
+  for axis, k in zip(axes[0], k_list, strict=True):
+    axis.set_title(f"trained with κ = {k}")
+  for axis in axes[-1]:
+    axis.set_xlabel("training step")
+  if value == "adversarial_accuracy":
+    plots.percent_axis(axes[0, 0])
+  else:
     # A network that hides its gradients has losses out of all proportion to those of a robust one.
-    axes[0, 0].set_yscale("symlog", linthresh=1.0)
-    axes[0, 0].set_ylim(bottom=0)
-  axes[0, -1].legend(title="attacker")
+    axes[0, 0].set_yscale("log")
+    plots.log_ticks(axes[0, 0].yaxis)
+  plots.legend_beside(figure, axes[0, 0], title="attacker")
   return figure
 
 
 def _final(by, k_list, attackers):
-  figure, ((accuracy, time),) = plots.grid(1, 2, width=4.2, height=3.2)
+  figure, ((time, accuracy),) = plots.grid(1, 2, width=4.6, height=3.0, width_ratios=[1, 1.4])
   positions = range(len(k_list))
   rows = [by[k, k] for k in k_list]
   accuracy.plot(positions, [row["natural_accuracy"] for row in rows], "k.-", label="natural")
@@ -128,11 +131,11 @@ def _final(by, k_list, attackers):
     accuracy.errorbar(positions, values, [[value - row["low"] for value, row in zip(values, attacked, strict=True)],
                                           [row["high"] - value for value, row in zip(values, attacked, strict=True)]],
                       color=colour, marker=".", capsize=2, label=f"PGD κ = {attacker}")
-  accuracy.axhline(PAPER_NATURAL, **plots.PAPER)
-  accuracy.axhspan(*PAPER_ADVERSARIAL, color="0.8", zorder=0, label="paper, κ ≥ 8")
+  accuracy.axhline(PAPER_NATURAL, **plots.PAPER, label="paper, natural")
+  accuracy.axhspan(*PAPER_ADVERSARIAL, color="0.8", zorder=0, label="paper, adversarial")
   plots.percent_axis(accuracy)
   accuracy.set_ylabel("accuracy on the test set")
-  accuracy.legend(loc="lower right")
+  plots.legend_beside(figure, accuracy)
   time.bar(positions, [(row["training_seconds"] or 0) / 60 for row in rows], color="tab:blue", width=0.6)
   time.set_ylabel("training time (minutes)")
   for axis in (accuracy, time):

@@ -119,7 +119,7 @@ def present(out, findings):
   for name, records in findings.records.items():
     _write_csv(os.path.join(out, f"{name}.csv"), records)
   for figure in findings.figures:
-    plots.save(os.path.join(out, figure.name), figure.draw())
+    plots.save(os.path.join(out, figure.name), figure.draw)
 
 
 def _write_csv(path, records):

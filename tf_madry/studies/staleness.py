@@ -183,7 +183,7 @@ def _curves(data, rate):
     axis.xaxis.set_tick_params(labelbottom=True)
   for line in axes:
     line[0].set_ylabel("adversarial accuracy")
-  axes.flat[len(values) - 1].legend()
+  plots.legend_beside(figure, axes.flat[len(values) - 1], title="examples")
   return figure
 
 
@@ -203,7 +203,7 @@ def _final(data, rates):
     axis.set_xticks([max(s, 0.5) for s in ticks], ticks)
     axis.set_xlabel("staleness s")
     axis.set_ylabel(f"{name} accuracy on the test set")
-  axes[0].legend(title="learning rate")
+  plots.legend_beside(figure, axes[0], title="learning rate")
   return figure
 
 
@@ -211,6 +211,7 @@ def _unit(data, rates):
   figure, ((axis,),) = plots.grid(1, 1, width=4.8, height=3.2)
   _against(axis, data, rates, "adversarial", lambda row: row["s"] * row["learning_rate"] or None)
   axis.set_xscale("log")
+  plots.log_ticks(axis.xaxis)
   axis.set_xlabel("learning rate × staleness")
   axis.set_ylabel("adversarial accuracy on the test set")
   axis.legend(title="learning rate")

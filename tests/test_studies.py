@@ -1,0 +1,406 @@
+"""The paper's studies: what is kept and found again, what they conclude from known numbers, what they write."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from processes import ROOT
+
+from tf_madry import checkpoints, datasets, training
+from tf_madry import measure as measuring
+from tf_madry.errors import UserError
+from tf_madry.studies import (
+  STUDIES,
+  cache,
+  cycles,
+  lab,
+  plots,
+  power,
+  recording,
+  report,
+  results,
+  speedup,
+  staleness,
+  transfer,
+)
+
+STEPS = 3
+TINY = {"scale": STEPS / lab.STEPS, "k_list": (1, 2), "precision": "float32"}
+SETTINGS = {"scale": 0.01, "seed": 0, "precision": "float32"}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """A function from an output folder to a `Lab` of a few steps and examples."""
+  monkeypatch.setattr(recording, "FRAME_EVERY", 1)
+  monkeypatch.setattr(power, "STRONGEST", 2)
+  monkeypatch.setitem(lab.QUICK, "batch_size", 8)
+
+  def make(out, **given):
+    small = lab.Lab(str(out), lab.options(**TINY | given))
+    small.curve_n = small.final_n = 6
+    small.points = lambda steps: [steps]
+    return small
+  return make
+
+
+def forbidden(*_, **__):
+  raise AssertionError("it was done already")
+
+
+def newest(network):
+  return checkpoints.read_newest(network.config.run.model_dir).arrays
+
+
+# What is kept.
+
+
+def test_networks_and_measurements_are_made_once(tmp_path, tiny, monkeypatch):
+  first = tiny(tmp_path)
+  data = power.measure(first)
+  assert len(data["curves"]) == 2 * 2 * 2  # networks, splits, attackers
+  assert len(data["final"]) == 2 * 2
+  monkeypatch.setattr(training, "train", forbidden)
+  cells = transfer.measure(tiny(tmp_path))["cells"]  # of the same networks
+  assert len(cells) == 4
+  by = {(row["k"], row["attacker"]): row for row in data["final"]}
+  assert [cell["adversarial_accuracy"] for cell in cells if cell["source"] == cell["target"]] == [
+    by[k, k]["adversarial_accuracy"] for k in (1, 2)]
+  monkeypatch.setattr(measuring, "measure", forbidden)
+  again = tiny(tmp_path)
+  assert power.measure(again) == data
+  assert again.seconds == pytest.approx(first.seconds)
+
+
+def test_a_stopped_network_goes_on_and_recording_does_not_change_it(tmp_path, tiny, monkeypatch):
+  straight = tiny(tmp_path / "straight").network(k=1, staleness=1)
+  recorded = recording.Recorder.__call__
+
+  def interrupted(self, step):
+    if step == 1:
+      os.kill(os.getpid(), signal.SIGINT)
+      while not pending():
+        pass
+    return recorded(self, step)
+
+  def pending():
+    # The signal's thread takes it from a pipe; the step must not end before.
+    return stop[0].signum
+
+  stop, requests = [], training.stop_requests
+
+  class Requests:
+    def __enter__(self):
+      self.inner = requests()
+      stop.append(self.inner.__enter__())
+      return stop[0]
+
+    def __exit__(self, *error):
+      return self.inner.__exit__(*error)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(recording.Recorder, "__call__", interrupted)
+    patch.setattr(training, "stop_requests", Requests)
+    with pytest.raises(training.Stopped):
+      tiny(tmp_path / "stopped").network(k=1, staleness=1)
+  stopped = tiny(tmp_path / "stopped").network(k=1, staleness=1)
+  ours, theirs = newest(stopped), newest(straight)
+  assert ours["frames"].shape == (STEPS, recording.EXAMPLES, 28, 28, 1)
+  assert all(np.array_equal(ours[name], theirs[name]) for name in theirs if name != "elapsed")
+  from tf_madry import staleness as simulated
+  config = straight.config
+  plain = lab.config.resolve(config.values() | {"model_dir": str(tmp_path / "plain")})[0]
+  training.train(plain, make_source=simulated.source)
+  alone = checkpoints.read_newest(str(tmp_path / "plain")).arrays
+  assert all(np.array_equal(alone[name], theirs[name]) for name in alone if name != "elapsed")
+
+
+def test_a_network_of_other_settings_is_refused(tmp_path, tiny):
+  network = tiny(tmp_path).network(k=1)
+  model_dir = network.config.run.model_dir
+  path = os.path.join(model_dir, "config.json")
+  values = cache.read(path)
+  cache.write(path, values | {"k": 5})
+  with pytest.raises(UserError, match="holds a network with k 5, not 1 as its name says; remove it"):
+    tiny(tmp_path).network(k=1)
+
+
+def test_measurements_are_kept_by_all_that_decides_them(tmp_path):
+  calls = []
+
+  def compute():
+    calls.append(1)
+    return len(calls)
+
+  out = str(tmp_path)
+  assert [cache.remember(out, {"a": 1}, compute), cache.remember(out, {"a": 1}, compute),
+          cache.remember(out, {"a": 2}, compute)] == [1, 1, 2]
+  path = tmp_path / "cache" / f"{cache.digest({'a': 1})}.json"
+  path.write_text(json.dumps({"key": {"a": 3}, "value": 7}))
+  with pytest.raises(UserError, match="is a measurement with other settings than its name says"):
+    cache.remember(out, {"a": 1}, compute)
+  path.write_text("{")
+  with pytest.raises(UserError, match="is damaged"):
+    cache.remember(out, {"a": 1}, compute)
+
+
+def test_a_failed_measurement_leaves_nothing(tmp_path):
+  with pytest.raises(ZeroDivisionError):
+    cache.remember(str(tmp_path), {"a": 1}, lambda: 1 / 0)
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line():
+  with pytest.raises(UserError, match="out '/dev/null/studies' cannot be written: Not a directory"):
+    cache.prepare("/dev/null/studies")
+
+
+def test_a_study_of_other_settings_is_not_overwritten(tmp_path):
+  results.save(str(tmp_path), "transfer", results.Study(SETTINGS | {"k_list": [1, 4]}, {}, 1.0, {}))
+  results.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 4]})
+  results.check(str(tmp_path), "power", SETTINGS)
+  with pytest.raises(UserError, match=r"holds transfer with k_list \[1, 4\], not \[1, 8\]"):
+    results.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 8]})
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"scale": 0.0}, "scale is 0.0"), ({"scale": 2.0}, "scale is 2.0"), ({"k_list": (0, 1)}, "k_list is"),
+    ({"s_list": (4, 4)}, "s_list is"), ({"long": 0.5}, "long is 0.5"), ({"t_adv": 1.0}, "t_train is None"),
+])
+def test_bad_options_are_one_line(given, said):
+  with pytest.raises(UserError, match=said):
+    lab.options(**given)
+
+
+def test_the_papers_size_is_the_papers():
+  full = lab.options(scale=1.0)
+  assert full.k_list == (1, 4, 8, 128) and full.precision == "float32" and full.long == 5
+  assert full.s_list == (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+  assert lab.Lab("", full).steps == 60_000
+
+
+# What is concluded.
+
+# Table 1 row by row, as printed.
+TABLE_1 = """98.55% 48.63% 27.16% 28.36%
+57.34% 99.98% 54.18% 60.31%
+96.40% 97.27% 93.88% 94.26%
+96.28% 96.69% 93.92% 91.70%"""
+
+
+def paper_cells():
+  return {"cells": [
+    {"target": target, "source": source, "attack_k": target, "n": 10_000, "adversarial_accuracy": value,
+     **dict(zip(("low", "high"), measuring.wilson(value, 10_000), strict=True))}
+    for target, row in transfer.PAPER.items() for source, value in row.items()]}
+
+
+def test_the_papers_table_shows_gradient_shattering_where_the_paper_says():
+  k_list = (1, 4, 8, 128)
+  printed = [[float(cell[:-1]) / 100 for cell in line.split()] for line in TABLE_1.splitlines()]
+  assert [[transfer.PAPER[target][source] for source in k_list] for target in k_list] == [
+    pytest.approx(row) for row in printed]
+  marked = transfer.shattered(paper_cells()["cells"])
+  assert marked == {(target, source) for target in (1, 4) for source in k_list}
+  found = transfer.findings(paper_cells(), SETTINGS | {"k_list": k_list})
+  assert [claim.seen for claim in found.claims] == [True, True]
+  assert found.tables[0].rows[0][1] .endswith(" (98.55%)**")
+
+
+def curves(rate, s):
+  return [{"learning_rate": rate, "s": s, "step": step, "fresh_accuracy": 0.9 if s * rate < 0.05 else 0.0,
+           "stale_accuracy": 0.9} for step in (10, 20, 30, 40)]
+
+
+def stale_data(rates=(2e-3, 5e-4), s_list=(0, 16, 32, 64, 128), holds=lambda rate, s: s * rate < 0.05):
+  final = []
+  for rate in sorted(rates):
+    for s in s_list:
+      value = 0.9 if holds(rate, s) else 0.05
+      low, high = measuring.wilson(value, 500)
+      final.append({"learning_rate": rate, "s": s, "n": 500, "natural_accuracy": 0.98, "adversarial_accuracy": value,
+                    "low": low, "high": high})
+  return {"final": final, "curves": [row for rate in rates for s in s_list for row in curves(rate, s)]}
+
+
+STALE = SETTINGS | {"s_list": [0, 16, 32, 64, 128], "rates": [2e-3, 5e-4]}
+
+
+def test_where_the_break_lies_and_what_its_unit_is():
+  data = stale_data()
+  assert staleness.breaks(data["final"]) == {5e-4: (64, 128), 2e-3: (16, 32)}
+  assert [claim.seen for claim in staleness.findings(data, STALE).claims] == [True, False, True, True, True]
+  alone = stale_data(holds=lambda rate, s: s < 50)
+  claims = staleness.findings(alone, STALE).claims
+  assert claims[1].seen and claims[-1].seen is False
+  untrained = stale_data(holds=lambda rate, s: False)
+  assert staleness.breaks(untrained["final"]) == {}
+  assert {claim.seen for claim in staleness.findings(untrained, STALE).claims} == {None}
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 6, 7])
+def test_bisection_finds_the_break_in_few_trainings(first):
+  values, tried = [1, 2, 4, 8, 16, 32, 64], []
+
+  def adversarial(s):
+    tried.append(s)
+    return 0.9 if s == 0 or values.index(s) < first else 0.1
+
+  assert staleness.bisect(values, adversarial) == (values[first] if first < 7 else None)
+  assert tried[0] == 0 and len(tried) == len(set(tried)) <= 4
+
+
+def moving(steps, cycle):
+  """Perturbations [steps, 2, 6, 6, 1]: noise, and a bar that comes back after `cycle` frames, if it is one."""
+  random = np.random.default_rng(1)
+  frames = random.uniform(-1, 1, (steps, 2, 12, 6, 1)).astype(np.float32)
+  if cycle:
+    for number, frame in enumerate(frames):
+      frame[:, round(number % cycle * 12 / cycle) % 12] = 1
+      frame[:, round((number % cycle - 1) * 12 / cycle) % 12] = 1
+  return frames
+
+
+@pytest.mark.parametrize("cycle", [None, 6, 12])
+def test_cycles_are_found_where_there_are_any(cycle):
+  assert cycles.period(*cycles.autocorrelation(moving(48, cycle))) == cycle
+
+
+def test_a_series_too_short_for_a_cycle_has_none():
+  correlation, level = cycles.autocorrelation(moving(3, None))
+  assert len(correlation) == 0 and level is None
+  assert cycles.period(correlation, level) is None
+
+
+def test_the_window_is_the_middle_half_of_training():
+  frames, steps = cycles.window(np.arange(10), 80)
+  assert steps == [24, 32, 40, 48, 56] and list(frames) == [2, 3, 4, 5, 6]
+
+
+def cycle_data():
+  images = datasets.load().train.images[:3]
+  series = {str(s): {"steps": [8, 16, 24], "perturbations": results.pack(np.full((3, 3, 28, 28, 1), s, np.int8))}
+            for s in (0, 64)}
+  curve = [{"step": step, "fresh_accuracy": 0.1 if step < 60 else 0.85, "stale_accuracy": 0.9} for step in range(10, 101, 10)]
+  summary = [{"s": s, "frames": 3, "period": s or None, "noise_level": 0.1, "correlation_at_period": s and 0.5}
+             for s in (0, 64)]
+  return {"series": series, "natural": results.pack(images), "epsilon": 0.3, "summary": summary,
+          "correlations": [{"s": s, "lag": lag, "correlation": 1.0 - lag / 8} for s in (0, 64) for lag in (0, 8)],
+          "long": {"n": 500, "natural_accuracy": 0.98, "adversarial_accuracy": 0.85, "curve": curve}}
+
+
+def test_a_long_run_that_catches_up_halfway_is_seen():
+  claims = cycles.findings(cycle_data(), SETTINGS | {"long": 5.0}).claims
+  assert [claim.seen for claim in claims] == [True, True]
+  assert "after 50% of training" in claims[1].evidence
+
+
+def speed_data(monkeypatch):
+  monkeypatch.setattr(speedup, "WORKERS", (1, 4, 6, 7, 8, 9, 16, 64))
+  data = speedup.measure(lab.Lab("", lab.options(t_adv=0.8, t_train=0.1, precision="float32")))
+  measured = [{"workers": workers, "assist": True, "steps": 40, "seconds": 1.0, "batch_size": 64,
+               "examples_per_second": 64.0 * (1 + workers), "staleness_mean": 3.0, "waiting": 0.0} for workers in (0, 1)]
+  here = [data["devices"][0] | {"examples_per_second": 120.0}]
+  return data | {"cores": 2, "given": False, "measured": measured, "here": here}
+
+
+def test_speed_up_saturates_at_the_ratio_of_the_costs(monkeypatch):
+  data = speed_data(monkeypatch)
+  found = speedup.findings(data, SETTINGS)
+  assert [claim.seen for claim in found.claims] == [True, True, None, True]
+  by = {(row["workers"], row["assist"]): row["speedup"] for row in data["devices"]}
+  assert by[64, True] == pytest.approx(9) and by[1, False] == pytest.approx(9 / 8, rel=1e-3)
+  assert found.records["speedup_measured"][1]["simulated"] == 120
+
+
+# What is written.
+
+
+def test_every_study_draws_its_numbers_and_the_report_has_them(tmp_path, monkeypatch):
+  out = str(tmp_path)
+  final = [{"k": k, "attacker": attacker, "n": 500, "natural_accuracy": 0.98, "adversarial_accuracy": 0.9, "low": 0.87,
+            "high": 0.92, "adversarial_loss": 0.3, "training_seconds": 60.0 * k} for k in (1, 8) for attacker in (1, 8)]
+  lines = [row | {"step": step, "split": split} for row in final for step in (1, 2) for split in ("train", "test")]
+  made = {"power": ({"final": final, "curves": lines}, {"k_list": [1, 8]}, power),
+          "transfer": (paper_cells(), {"k_list": [1, 4, 8, 128]}, transfer), "staleness": (stale_data(), STALE, staleness),
+          "cycles": (cycle_data(), {"long": 5.0}, cycles)}
+  drawn = []
+  monkeypatch.setattr(plots, "save", lambda path, draw: drawn.append((path, draw())))
+  for name, (data, settings, module) in made.items():
+    results.save(out, name, results.Study(SETTINGS | settings, {"on": "nothing"}, 61.0, data))
+    study = results.load(out, name)
+    results.present(out, module.findings(study.data, study.settings))
+  names = [os.path.basename(path) for path, _ in drawn]
+  assert len(names) == len(set(names)) == 3 + 1 + 3 + 4
+  with open(tmp_path / "transfer.csv", encoding="utf-8", newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 16
+  assert rows[1] == {"target": "1", "source": "4", "attack_k": "1", "n": "10000", "adversarial_accuracy": "0.4863",
+                     "low": rows[1]["low"], "high": rows[1]["high"], "paper": "0.4863", "shattered": "True"}
+  report.write(out)
+  text = (tmp_path / report.NAME).read_text()
+  for said in ("## Attacker power", "## Transfer", "## Staleness", "## Cycles", "(transfer.png)", "(cycles_animated.gif)",
+               "| 8 | 8 min | 98.0%", "## Not run", "`speedup`"):
+    assert said in text
+  figure = next(figure for path, figure in drawn if path.endswith("power_final"))
+  assert "training κ" in {axis.get_xlabel() for axis in figure.axes}
+
+
+def test_figures_are_whole_files_and_the_same_each_time(tmp_path):
+  def draw():
+    figure, ((axis,),) = plots.grid(1, 1)
+    axis.plot([0, 1], [0, 1])
+    return figure
+
+  def move():
+    figure, ((axis,),) = plots.grid(1, 1, width=1, height=1)
+    return plots.Animation(figure, lambda number: axis.set_title(str(number)), 3)
+
+  for name in ("one", "other"):
+    plots.save(str(tmp_path / name), draw)
+  assert (tmp_path / "one.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+  assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+  plots.save(str(tmp_path / "moving"), move)
+  assert (tmp_path / "moving.gif").read_bytes()[:6] == b"GIF89a"
+  with pytest.raises(UserError, match="cannot be written"):
+    plots.save(str(tmp_path / "nowhere" / "one"), draw)
+
+
+def test_arrays_survive_being_text():
+  array = np.arange(24, dtype=np.int8).reshape(2, 3, 4)
+  assert np.array_equal(results.unpack(json.loads(json.dumps(results.pack(array)))), array)
+
+
+def command(*arguments, cwd):
+  run = subprocess.run([sys.executable, "-m", "tf_madry.studies", *arguments], cwd=cwd, capture_output=True, text=True,
+                       env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+  return run.returncode, run.stdout, run.stderr
+
+
+def test_a_study_can_be_drawn_again_without_its_networks(tmp_path):
+  results.save(str(tmp_path), "transfer", results.Study(SETTINGS | {"k_list": [1, 4, 8, 128]}, {}, 61.0, paper_cells()))
+  code, output, _ = command("transfer", "--plot_only", "--out=.", cwd=tmp_path)
+  assert code == 0 and "## Transfer: Table 1" in output
+  assert sorted(os.listdir(tmp_path)) == ["transfer.csv", "transfer.json", "transfer.png", "transfer.svg"]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["speed"], f"study is 'speed', accepted: one of {', '.join(STUDIES)}"), ([], "study is ''"),
+    (["power", "--k_list=1,two"], "k_list is '1,two', accepted: numbers with commas between them"),
+])
+def test_bad_input_is_one_line_and_makes_nothing(tmp_path, arguments, said):
+  code, _, errors = command(*arguments, cwd=tmp_path)
+  assert code == 2 and said in errors and len(errors.splitlines()) == 1
+  assert os.listdir(tmp_path) == []
+
+
+def test_what_is_not_there_cannot_be_drawn_or_reported(tmp_path):
+  with pytest.raises(UserError, match=r"accepted: a folder that holds power.json"):
+    results.load(str(tmp_path), "power")
+  with pytest.raises(UserError, match=r"accepted: a folder that holds power.json"):
+    report.write(str(tmp_path))
