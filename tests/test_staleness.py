@@ -48,7 +48,7 @@ class Diary:
 
 def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path):
   size, dataset = 3, datasets.load()
-  learner = Diary(config(tmp_path, staleness=size), dataset)
+  learner = Diary(config(tmp_path, staleness=size, margin=1.1), dataset)
   batches = datasets.Batches(len(dataset.train), 8, 0)
   source, made, time_step = staleness.source(learner, batches), {}, -size
   for step in range(5):
@@ -62,8 +62,8 @@ def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tm
     crafted_at, images = made[step]
     assert time_step - 1 - crafted_at == size
     natural = datasets.as_float(dataset.train.images[batches.indices(step)])
-    assert np.abs(learner.learnt[-1] - images).max() <= 0.3 / 254 + 1e-6  # half a level of the byte it was kept in
-    assert np.abs(learner.learnt[-1] - natural).max() <= 0.3 + 1e-6
+    assert np.abs(learner.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6  # half a level of the byte it was kept in
+    assert np.abs(learner.learnt[-1] - natural).max() <= 0.33 + 1e-6
     assert learner.learnt[-1].min() >= 0 and learner.learnt[-1].max() <= 1
   assert len(learner.crafted) == 5 + size
 

@@ -23,9 +23,10 @@ class Stale:
   current weights and enters, and the one that entered at t - s leaves and is trained on. Training sees the batches of
   plain training in the same order, each with the random start and the ε of its number, whatever s is.
 
-  The queue holds perturbations as whole multiples of ε/127, a byte a pixel: s × batch × pixels bytes, in memory and in
-  every checkpoint, which is 103 MB for s = 1024 and batches of 128 MNIST images (float32 images: 411 MB). A pixel moves
-  by up to ε/254, 0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; ±ε itself is kept as it is.
+  The queue holds perturbations as whole multiples of 1/127 of the ball's radius, a byte a pixel: s × batch × pixels bytes,
+  in memory and in every checkpoint, which is 103 MB for s = 1024 and batches of 128 MNIST images (float32 images: 411 MB).
+  A pixel moves by up to 1/254 of the radius, 0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its
+  border is kept as it is.
 
   Args:
     learner: `training.Learner`.
@@ -36,6 +37,8 @@ class Stale:
     self._learner, self._batches = learner, batches
     self._queue = collections.deque()  # of int8 perturbations, the oldest first
     self._size = learner.config.training.staleness
+    self._radius = learner.config.training.margin * learner.config.attack.epsilon
+    self._unit = (self._radius or 1.0) / LEVELS  # in a ball that is a point nothing is perturbed
     self._pack, self._unpack = tf.function(self._packed), tf.function(self._unpacked)
     self._begin()
 
@@ -62,11 +65,7 @@ class Stale:
   def _unpacked(self, packed, indices):
     natural, labels = self._learner.batch(indices)
     moved = natural + tf.cast(packed, tf.float32) * self._unit
-    return linf.project(moved, linf.ball(natural, self._learner.config.attack.epsilon)), labels
-
-  @property
-  def _unit(self):
-    return (self._learner.config.attack.epsilon or 1.0) / LEVELS  # at ε = 0 nothing is perturbed
+    return linf.project(moved, linf.ball(natural, self._radius)), labels
 
   def _begin(self):
     self._fresh, self._stale = [], []
