@@ -76,6 +76,16 @@ def test_jobs_share_cores_evenly():
   assert ends == [(0, pytest.approx(1.5)), (1, pytest.approx(2.5)), (2, pytest.approx(3.5))]
 
 
+def test_threads_are_used_while_there_are_cores():
+  clock = Clock(cores=4, threads=2)
+  for who in range(3):
+    clock.start(who, 1.0)
+  ends = [(clock.next(), clock.now) for _ in range(3)]
+  assert ends == [(who, pytest.approx(3 / 4)) for who in range(3)]
+  # Nobody else is there: half of the cores are the trainer's, and a worker's is the other half.
+  assert simulate(COSTS, workers=1, cores=4, assist=False).rate == pytest.approx(2 / 0.8, rel=1e-3)
+
+
 def test_it_is_deterministic():
   one, other = (simulate(COSTS, workers=5, cores=2) for _ in range(2))
   assert one == other

@@ -70,6 +70,7 @@ def _measure(name, study, out, given):
   chosen = options(**given)
   settings = {option: value for option, value in dataclasses.asdict(chosen).items()
               if option in ("scale", "seed", "precision", *study.OPTIONS)}
+  settings |= {"learning_rate": chosen.rates[0]}
   settings = {option: list(value) if isinstance(value, tuple) else value for option, value in settings.items()}
   cache.prepare(out)
   results.check(out, name, settings)

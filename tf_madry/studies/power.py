@@ -4,7 +4,7 @@ from tf_madry.progress import duration
 from tf_madry.studies import plots
 from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
 
-OPTIONS = ("k_list", "rates")
+OPTIONS = ("k_list",)
 STRONGEST = 128  # of the paper's attackers; the last word on every network
 
 # §4, "Towards a balance point": all networks with κ ≥ 8, on the test set.
