@@ -304,7 +304,7 @@ def speed_data(monkeypatch):
   data = speedup.measure(lab.Lab("", lab.options(t_adv=0.8, t_train=0.1, precision="float32")))
   measured = [{"workers": workers, "assist": True, "steps": 40, "seconds": 1.0, "batch_size": 64,
                "examples_per_second": 64.0 * (1 + workers), "staleness_mean": 3.0, "waiting": 0.0} for workers in (0, 1)]
-  here = [data["devices"][0] | {"examples_per_second": 120.0}]
+  here = [data["devices"][0] | {"rate": 120 / 64}]
   return data | {"cores": 2, "given": False, "measured": measured, "here": here}
 
 

@@ -138,7 +138,7 @@ def markdown(name, study, findings):
   """A study as a section of Markdown: lines."""
   yield f"## {findings.title}"
   yield ""
-  settings = ", ".join(f"{key} {_plain(value)}" for key, value in study.settings.items())
+  settings = ", ".join(f"{key} {_plain(value)}" for key, value in study.settings.items() if value is not None)
   machine = ", ".join(f"{key} {value}" for key, value in study.machine.items())
   yield (f"`python -m tf_madry.studies {name}`: {settings}; {machine}; {duration(study.seconds)} of training and "
          "evaluation.")

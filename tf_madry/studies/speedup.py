@@ -17,6 +17,8 @@ WORKERS = (*range(1, 17), 24, 32, 48, 64)
 LISTED = (*range(1, 9), 12, 16, 32, 64)  # in the table; the CSV file has all
 SHOWN = (1, 4, 7, 16, 64)  # whose staleness is plotted
 MEASURED_STEPS = 40
+# So few steps show the long run only if no stock of batches from before is used up in them, and weights are published.
+HERE = {"queue_size": 2, "reload_every": 10}
 FLAGS = ("k", "seed", "precision", "batch_size")  # of what decides the cost of a step, those that are flags
 
 # §5 and Figure 9, by number of GPUs, of which one is the trainer's: "nearly 5×" with 7, "over 5×" with 8; with 2, whose
@@ -39,22 +41,20 @@ def measure(lab):
     costs = Costs(**{name: found[name] for name in ("craft", "learn", "publish", "reload")})
     cores = found["processes"] if found["shared"] else None
     batch_size = config.resolve(values)[0].training.batch_size
-    measured = [lab.remember({"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS} | of_machine,
+    measured = [lab.remember({"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS} | HERE | of_machine,
                              lambda workers=workers, assist=assist: _run(values, batch_size, workers, assist))
                 for workers, assist in [(0, True), *itertools.product(range(1, most + 1), (True, False))]]
     lab.seconds += sum(row["seconds"] for row in measured)
-  here = [_simulated(costs, row["workers"], row["assist"], cores)
-          | {"examples_per_second": row["batch_size"] * _rate(costs, row["workers"], row["assist"], cores)}
-          for row in measured if row["workers"]]
+  here = [_simulated(costs, row["workers"], row["assist"], cores=cores, **HERE) for row in measured if row["workers"]]
   return {"costs": vars(costs), "given": given, "cores": cores, "measured": measured, "here": here,
-          "devices": [_simulated(costs, workers, assist, None)
+          "devices": [_simulated(costs, workers, assist)
                       for assist, workers in itertools.product((True, False), WORKERS)]}
 
 
 def _run(values, batch_size, workers, assist):
   """Examples/s of a training run with so many workers, as JSON has them."""
   try:
-    run = benchmark.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist,
+    run = benchmark.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist, **HERE,
                                  **{name: value for name, value in values.items() if name in FLAGS})
   except RuntimeError as error:
     raise UserError(f"training with {workers} workers could not be measured: {str(error).splitlines()[-1]}") from error
@@ -67,14 +67,11 @@ def _run(values, batch_size, workers, assist):
   return row
 
 
-def _rate(costs, workers, assist, cores):
-  return simulate(costs, workers=workers, assist=assist, cores=cores).rate
-
-
-def _simulated(costs, workers, assist, cores):
-  outcome = simulate(costs, workers=workers, assist=assist, cores=cores)
+def _simulated(costs, workers, assist, **settings):
+  outcome = simulate(costs, workers=workers, assist=assist, **settings)
   ages = list(itertools.chain.from_iterable(itertools.repeat(age, count) for age, count in outcome.staleness.items()))
-  return {"workers": workers, "assist": assist, "speedup": outcome.rate * (costs.craft + costs.learn),
+  return {"workers": workers, "assist": assist, "rate": outcome.rate,
+          "speedup": outcome.rate * (costs.craft + costs.learn),
           "waiting": outcome.waiting, "blocked": outcome.blocked, "staleness_mean": outcome.mean_staleness(),
           "staleness_p95": ages[int(0.95 * (len(ages) - 1))], "staleness_max": max(ages),
           "staleness": {str(age): count for age, count in outcome.staleness.items()}}
@@ -114,14 +111,18 @@ def findings(data, settings):
 
 
 def _pairs(data):
-  simulated = {(row["workers"], row["assist"]): row for row in data["here"]}
+  """(row measured, row simulated or None for synchronous training) of this machine."""
+  batch_size = data["measured"][0]["batch_size"]
+  simulated = {(row["workers"], row["assist"]): row | {"examples_per_second": batch_size * row["rate"]}
+               for row in data["here"]}
   return [(row, simulated.get((row["workers"], row["assist"]))) for row in data["measured"]]
 
 
 def _table_here(data):
   base = data["measured"][0]["examples_per_second"]
   return Table(
-    f"This machine ({_place(data)}): examples/s of {data['measured'][0]['steps']} steps each, and as simulated",
+    f"This machine ({_place(data)}): examples/s of {data['measured'][0]['steps']} steps each, and as simulated; queue of "
+    f"{HERE['queue_size']}, a snapshot every {HERE['reload_every']} steps",
     ["workers", "trainer assists", "measured", "simulated", "difference", "measured speedup", "staleness", "simulated"],
     [[row["workers"], "yes" if row["assist"] else "no", f"{row['examples_per_second']:.0f}",
       *((f"{other['examples_per_second']:.0f}", f"{other['examples_per_second'] / row['examples_per_second'] - 1:+.0%}")
@@ -166,7 +167,7 @@ def _speedups(data, by):
     axis.plot([1, *(workers + 1 for workers in WORKERS)], [1, *(by[workers, assist]["speedup"] for workers in WORKERS)],
               color=colour, marker=".", label=f"simulated, trainer {'assists' if assist else 'does not assist'}")
   ends = [1, 2 * PAPER_RATIO]
-  axis.plot(ends, ends, color="0.75", label="linear")
+  axis.plot(ends, ends, color="0.75", zorder=0, linewidth=4, label="linear")
   axis.plot(list(PAPER), list(PAPER.values()), "k^", label="paper (about)")
   axis.set_xscale("log", base=2)
   axis.set_yscale("log", base=2)
