@@ -26,7 +26,8 @@ def measure(lab):
 def _recipe(lab, name):
   full = config.RECIPES[name]["steps"]
   steps = full if name == "fast" or lab.options.full else min(full, lab.options.slice)
-  values = config.RECIPES[name] | {"recipe": name, "seed": lab.options.seed, "steps": steps}
+  precision = lab.options.precision if name == "fast" else "float32"
+  values = config.RECIPES[name] | {"recipe": name, "seed": lab.options.seed, "steps": steps, "precision": precision}
   every = max(1, steps // CURVE_POINTS)
   network = lab.trained(values, {"log_every": every, "eval_every": every, "checkpoint_every": max(300, steps)})
   rows = network.validation
@@ -35,7 +36,7 @@ def _recipe(lab, name):
   speed = float(np.median([row["examples_per_second"] for row in network.rows if row["examples_per_second"]]))
   return {"recipe": name, "steps": steps, "full_steps": full, "seconds": network.rows[-1]["time"],
           "full_seconds": network.rows[-1]["time"] if steps == full else full * network.config.training.batch_size / speed,
-          "precision": network.precision, "curve": rows, **found}
+          "precision": precision, "curve": rows, **found}
 
 
 def _attacked(lab, network):

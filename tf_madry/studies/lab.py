@@ -31,6 +31,8 @@ class Options:
   s_list: tuple | None = None  # staleness; 0, plain training, is always among them
   rates: tuple | None = None  # learning rates; every s_list is trained with the first, others look for the break
   long: float | None = None  # times the steps of the others that the long run takes (Figure 7: 5), 0 for none
+  slice: int = 100  # training steps by which `headline` extrapolates, of recipes that it does not run to their end
+  headline_n: int = 1_000  # test images that it attacks
   t_adv: float | None = None  # seconds to craft a batch; None: measured
   t_train: float | None = None  # seconds to train on one; None: measured
 
@@ -82,9 +84,16 @@ class Network:
   @functools.cached_property
   def rows(self):
     """Its lines of metrics.jsonl, of training alone."""
+    return [row for row in self._metrics() if row["split"] == "train"]
+
+  @functools.cached_property
+  def validation(self):
+    """Its lines of metrics.jsonl, of evaluations on the validation split."""
+    return [row for row in self._metrics() if row["split"] == "validation"]
+
+  def _metrics(self):
     with open(os.path.join(self.config.run.model_dir, METRICS), encoding="utf-8") as file:
-      rows = [json.loads(line) for line in file]
-    return [row for row in rows if row["split"] == "train"]
+      return [json.loads(line) for line in file]
 
   @property
   def seconds(self):
@@ -149,14 +158,26 @@ class Lab:
     steps = max(1, round(times * self.steps))
     values = {"k": k, "staleness": staleness, "learning_rate": learning_rate or self.options.rates[0], "steps": steps,
               "seed": self.options.seed, "precision": self.options.precision} | ({} if self.options.full else QUICK)
+    run = {"log_every": max(1, steps // 60), "eval_every": 0, "summary_every": steps,
+           "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
+    return self.trained(values, run, functools.partial(recording.Recorder, points=self.points(steps)))
+
+  def trained(self, values, run, make_source=training.Synchronous):
+    """Trains a network by settings of `config`, or finds it trained; errors as in `network`.
+
+    Args:
+      values: {name: value} of the experiment.
+      run: {name: value} of what does not change it, see `config.RunConfig`.
+      make_source: as for `training.train`.
+    """
     identity = config.resolve(values)[0]
-    name = cache.digest(identity.experiment() | {"steps": steps})
-    run = {"model_dir": os.path.join(self._out, "runs", name), "log_every": max(1, steps // 60), "eval_every": 0,
-           "summary_every": steps, "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
-    network = Network(config.resolve(values | run)[0])
+    name = cache.digest(identity.experiment() | {"steps": identity.training.steps})
+    network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
     if not self._is_trained(network):
-      print(f"network: κ = {k}, s = {staleness}, rate {values['learning_rate']:g}", flush=True)
-      training.train(network.config, make_source=functools.partial(recording.Recorder, points=self.points(steps)))
+      attack, settings = network.config.attack, network.config.training
+      print(f"network: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, rate {settings.learning_rate:g}, "
+            f"{settings.steps:,} steps", flush=True)
+      training.train(network.config, make_source=make_source)
     if name not in self._counted:
       self._counted.add(name)
       self.seconds += network.rows[-1]["time"]
@@ -191,7 +212,7 @@ class Lab:
       The fields of `measure.Result`, and `k`.
     """
     attack = PGD(k=k)
-    key = {"of": self._name(network), "step": step, "source": source and self._name(source), "attack": repr(attack),
+    key = {"of": self.name(network), "step": step, "source": source and self.name(source), "attack": repr(attack),
            "split": split, "n": n or self.final_n, "seed": self.options.seed}
 
     def compute():
@@ -207,7 +228,8 @@ class Lab:
       self.seconds += result["seconds"]
     return result
 
-  def _name(self, network):
+  def name(self, network):
+    """What decides it, as a short name."""
     return os.path.basename(network.config.run.model_dir)
 
   def _model(self, role, network, step=None):
