@@ -12,12 +12,14 @@ import pytest
 from processes import ROOT
 
 from tf_madry import checkpoints, datasets, training
+from tf_madry import config as configs
 from tf_madry import measure as measuring
 from tf_madry.errors import UserError
 from tf_madry.studies import (
   STUDIES,
   cache,
   cycles,
+  headline,
   lab,
   plots,
   power,
@@ -403,3 +405,21 @@ def test_what_is_not_there_cannot_be_drawn_or_reported(tmp_path):
     results.load(str(tmp_path), "power")
   with pytest.raises(UserError, match=r"accepted: a folder that holds power.json"):
     report.write(str(tmp_path))
+
+
+def test_the_headline_runs_one_recipe_whole_and_extrapolates_the_others(tmp_path, monkeypatch):
+  small = {"steps": 6, "batch_size": 4, "k": 2}
+  monkeypatch.setattr(configs, "RECIPES", {name: values | small for name, values in configs.RECIPES.items()})
+  monkeypatch.setattr(training, "VALIDATION_EXAMPLES", 8)
+  monkeypatch.setattr(headline, "_attacked", lambda lab, network: {"n": 8, "natural": 1.0, "pgd": 0.9, "suite": 0.88,
+                                                                   "attack": "", "warnings": []})
+  data = headline.measure(lab.Lab(str(tmp_path), lab.options(slice=3, precision="float32")))
+  rows = {row["recipe"]: row for row in data["recipes"]}
+  assert {name: row["steps"] for name, row in rows.items()} == {"challenge": 3, "paper": 3, "fast": 6}
+  assert rows["fast"]["full_seconds"] == rows["fast"]["seconds"]
+  assert len(rows["fast"]["curve"]) == 6 and rows["fast"]["curve"][0]["n"] == 8
+  findings = headline.findings(data, {})
+  assert [["extrapolated from 3 steps" in cell for cell in row][1] for row in findings.tables[0].rows] == [True, True, False]
+  assert findings.claims[0].seen is False  # 88.0 % is less than what the challenge's model keeps
+  results.present(str(tmp_path), findings)
+  assert {"headline.png", "headline.svg", "headline.csv", "headline_curve.csv"} <= set(os.listdir(tmp_path))
