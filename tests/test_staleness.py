@@ -8,6 +8,7 @@ from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, staleness, training
 from tf_madry import config as configs
+from tf_madry.attacks import linf
 
 SMALL = {"k": 2, "batch_size": 8, "eval_every": 0, "log_every": 2}
 
@@ -78,7 +79,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
   straight = train(tmp_path / "straight", steps=7, staleness=2)
   assert straight["staleness/queue"].shape == (2, 8, 28, 28, 1)
   assert straight["staleness/queue"].dtype == np.int8
-  assert np.abs(straight["staleness/queue"]).max() == staleness.LEVELS
+  assert np.abs(straight["staleness/queue"]).max() == linf.LEVELS
   train(tmp_path / "stopped", steps=3, staleness=2)
   assert same(train(tmp_path / "stopped", steps=7, staleness=2), straight)
   rows = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]

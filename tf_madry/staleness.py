@@ -8,8 +8,6 @@ import tensorflow as tf
 from tf_madry import measure, training
 from tf_madry.attacks import linf
 
-LEVELS = 127  # of an int8 either side of 0
-
 
 def source(learner, batches):
   """The source of steps (see `training.Synchronous`) for `config.training.staleness`; 0 is plain training."""
@@ -38,7 +36,6 @@ class Stale:
     self._queue = collections.deque()  # of int8 perturbations, the oldest first
     self._size = learner.config.training.staleness
     self._radius = learner.config.training.margin * learner.config.attack.epsilon
-    self._unit = (self._radius or 1.0) / LEVELS  # in a ball that is a point nothing is perturbed
     self._pack, self._unpack = tf.function(self._packed), tf.function(self._unpacked)
     self._begin()
 
@@ -60,11 +57,11 @@ class Stale:
 
   def _packed(self, images, indices):
     natural, _ = self._learner.batch(indices)
-    return tf.cast(tf.round((images - natural) / self._unit), tf.int8)
+    return linf.pack(tf.math.divide_no_nan(images - natural, self._radius))  # a ball may be a point
 
   def _unpacked(self, packed, indices):
     natural, labels = self._learner.batch(indices)
-    moved = natural + tf.cast(packed, tf.float32) * self._unit
+    moved = natural + self._radius * linf.unpack(packed)
     return linf.project(moved, linf.ball(natural, self._radius)), labels
 
   def _begin(self):

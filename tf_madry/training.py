@@ -199,7 +199,7 @@ class Learner:
     if self.trained is not self.model:
       found |= checkpoints.variables_of(self.trained, "trained")
     if self._carried:
-      found["carried"] = self._carried.steps
+      found["carried"] = self._carried.packed
     return found
 
 
@@ -212,19 +212,16 @@ class Carried:
     shape: of the training images, (n, height, width, channels).
   """
 
-  _STEPS = 127  # of a signed byte, to the boundary of the ball
-
   def __init__(self, shape):
-    self.steps = tf.Variable(tf.zeros(shape, tf.int8))
+    self.packed = tf.Variable(tf.zeros(shape, tf.int8))
 
   def get(self, indices):
     """Those of some examples, in units of the ball's radius: float32 [batch, height, width, channels] in [-1, 1]."""
-    return tf.cast(tf.gather(self.steps, indices), tf.float32) / self._STEPS
+    return linf.unpack(tf.gather(self.packed, indices))
 
   def put(self, indices, perturbation):
-    """Keeps those of some examples, which are all different, to the nearest 1/127 of the radius."""
-    steps = tf.cast(tf.round(perturbation * self._STEPS), tf.int8)
-    self.steps.scatter_update(tf.IndexedSlices(steps, indices))
+    """Keeps those of some examples, which are all different."""
+    self.packed.scatter_update(tf.IndexedSlices(linf.pack(perturbation), indices))
 
 
 class Synchronous:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+LEVELS = 127  # of a packed perturbation, either side of 0
+
 
 def ball(images, epsilon):
   """The allowed images (Eq. 3), as bounds: every pixel within ε of its own value, and in [0, 1].
@@ -21,3 +23,20 @@ def project(images, bounds):
   """The nearest point of the ball, Π in Eq. 5."""
   lower, upper = bounds
   return tf.clip_by_value(images, lower, upper)
+
+
+def pack(perturbation):
+  """A perturbation as a byte a pixel, to the nearest 1/127 of the ball's radius; the border is kept as it is.
+
+  Args:
+    perturbation: float32, in units of the radius, in [-1, 1].
+
+  Returns:
+    int8, of the same shape.
+  """
+  return tf.cast(tf.round(perturbation * LEVELS), tf.int8)
+
+
+def unpack(packed):
+  """The float32 perturbation, in units of the radius, that `pack` packed."""
+  return tf.cast(packed, tf.float32) / LEVELS

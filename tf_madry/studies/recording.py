@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_madry import checkpoints, staleness
+from tf_madry.attacks import linf
 
 EXAMPLES = 8  # the first of the training set, watched for cycles
 FRAME_EVERY = 8  # steps: an eighth of the staleness of 64 at which the paper sees cycles
-LEVELS = staleness.LEVELS
+LEVELS = linf.LEVELS
 SNAPSHOTS = "snapshots"
 
 
