@@ -101,6 +101,15 @@ def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
   np.testing.assert_allclose(learner.step(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
 
 
+def test_perturbations_begin_at_the_centre_or_at_random_points(tmp_path):
+  dataset = datasets.load()
+  begin = {start: training.Learner(config(tmp_path, random_start=start), dataset).variables()["carried"].numpy()
+           for start in (False, True)}
+  assert not begin[False].any()
+  assert (begin[True].min(), begin[True].max()) == (-127, 127)
+  assert abs(begin[True].mean()) < 0.1
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precision):
   def stopping(learner, batches):

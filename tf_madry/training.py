@@ -75,7 +75,10 @@ class Learner:
     self.optimizer.build(self.trained.trainable_variables)
     self._images, self._labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
     self._steps = tf.Variable(float(training.steps), trainable=False)
-    self._carried = Carried(dataset.train.images.shape) if training.replay else None
+    self._carried = None
+    if training.replay:
+      start = seeds.key(training.seed, 0, "random start") if config.attack.random_start else None
+      self._carried = Carried(dataset.train.images.shape, start)
     compiled = functools.partial(tf.function, jit_compile=bool(tf.config.list_physical_devices("GPU")))
     self.step = compiled(self._replay if training.replay else self._step)
     self.craft = compiled(self._craft)
@@ -210,10 +213,14 @@ class Carried:
 
   Args:
     shape: of the training images, (n, height, width, channels).
+    key: of the random points of the ball that they begin at (see `seeds.key`); None: its centre.
   """
 
-  def __init__(self, shape):
+  def __init__(self, shape, key=None):
     self.packed = tf.Variable(tf.zeros(shape, tf.int8))
+    if key is not None:
+      random = tf.random.stateless_uniform(shape, key, -linf.LEVELS, linf.LEVELS + 1, tf.int32)
+      self.packed.assign(tf.cast(random, tf.int8))
 
   def get(self, indices):
     """Those of some examples, in units of the ball's radius: float32 [batch, height, width, channels] in [-1, 1]."""
