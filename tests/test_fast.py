@@ -229,7 +229,9 @@ def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
 
 
 def test_a_short_run_of_the_recipe_learns(tmp_path):
-  training.train(configs.resolve({"steps": 60, "model_dir": str(tmp_path), "eval_every": 0}, "fast")[0])
-  result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10), datasets.load().validation.head(500))
+  settings = {"epsilon": 0.2, "steps": 80, "model_dir": str(tmp_path), "eval_every": 0}
+  training.train(configs.resolve(settings, "fast")[0])
+  result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
+                           datasets.load().validation.head(500))
   assert result.natural_accuracy > 0.9
-  assert result.adversarial_accuracy > 0.2
+  assert result.adversarial_accuracy > 0.4  # after 100 steps 0.66; one pass of natural training leaves less than 0.1

@@ -312,7 +312,7 @@ def _rows_at_work(path, workers):
   return rows[next(started, len(rows)):]
 
 
-def asynchronous(rounds=3, steps=40, staleness_steps=150, k=8):
+def asynchronous(rounds=3, steps=30, staleness_steps=120, k=8):
   """Examples/s of synchronous and asynchronous training, and how stale batches get."""
   commands = {"train.py": ("train.py", 0)}
   commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
