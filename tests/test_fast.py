@@ -229,7 +229,7 @@ def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
 
 
 def test_a_short_run_of_the_recipe_learns(tmp_path):
-  settings = {"epsilon": 0.2, "steps": 80, "model_dir": str(tmp_path), "eval_every": 0}
+  settings = {"epsilon": 0.2, "steps": 60, "model_dir": str(tmp_path), "eval_every": 0}
   training.train(configs.resolve(settings, "fast")[0])
   result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
                            datasets.load().validation.head(500))
