@@ -9,6 +9,7 @@ from processes import run, start, until
 from tf_madry import checkpoints, datasets, staleness, training
 from tf_madry import config as configs
 from tf_madry.attacks import linf
+from tf_madry.learner import Learner
 
 SMALL = {"k": 2, "batch_size": 8, "eval_every": 0, "log_every": 2}
 
@@ -34,7 +35,7 @@ class Diary:
   image_shape = (28, 28, 1)
 
   def __init__(self, config, dataset):
-    self.config, self._learner, self.crafted, self.learnt = config, training.Learner(config, dataset), [], []
+    self.config, self._learner, self.crafted, self.learnt = config, Learner(config, dataset), [], []
     self.trained, self.batch = self._learner.trained, self._learner.batch
 
   def craft(self, indices, step):

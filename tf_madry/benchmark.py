@@ -88,9 +88,10 @@ def matrix_products(rounds, size=2048):
 def _core_calls(batch_size, what, k):
   import tensorflow as tf
 
-  from tf_madry import config, datasets, textbook, training
+  from tf_madry import config, datasets, textbook
   from tf_madry import model as network
   from tf_madry.attacks import PGD
+  from tf_madry.learner import Learner
   dataset = datasets.load()
   images, labels = datasets.as_float(tf.constant(dataset.train.images[:batch_size])), dataset.train.labels[:batch_size]
   model = textbook.build()
@@ -105,7 +106,7 @@ def _core_calls(batch_size, what, k):
   calls = {"textbook float32": lambda: step(images, labels, tf.constant(k)).numpy()}
   indices = tf.range(batch_size)
   for precision in ("float32", "bfloat16"):
-    learner = training.Learner(config.resolve({"k": k, "batch_size": batch_size, "precision": precision})[0], dataset)
+    learner = Learner(config.resolve({"k": k, "batch_size": batch_size, "precision": precision})[0], dataset)
     calls[f"tf_madry {precision}"] = lambda learner=learner: float(learner.step(indices, tf.constant(0)).loss)
   return calls
 
@@ -244,8 +245,9 @@ def weights(rounds=30):
   cli.load_tensorflow()
   import tensorflow as tf
 
-  from tf_madry import config, datasets, training
-  learner = training.Learner(config.resolve({})[0], datasets.load())
+  from tf_madry import config, datasets
+  from tf_madry.learner import Learner
+  learner = Learner(config.resolve({})[0], datasets.load())
   batch = learner.batch(tf.range(BATCH_SIZE))
   variables = learner.trained.weights
   ours = Weights([variable.shape for variable in variables])

@@ -27,7 +27,7 @@ class Stale:
   border is kept as it is.
 
   Args:
-    learner: `training.Learner`.
+    learner: `learner.Learner`.
     batches: `datasets.Batches`.
   """
 

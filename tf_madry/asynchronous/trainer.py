@@ -42,7 +42,7 @@ class Asynchronous:
   batch depends on its ticket and on the weights alone, not on who crafts it.
 
   Args:
-    learner: `training.Learner`.
+    learner: `learner.Learner`.
     batches: `datasets.Batches`.
     places: `devices.Place` of each worker.
 

@@ -86,10 +86,10 @@ def _live(row, ready):
 def _work(worker, config, ring, weights, row, connection, ready):
   import tensorflow as tf
 
-  from tf_madry import training
+  from tf_madry.learner import Learner
   dataset = datasets.load(config.training.dataset)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
-  learner = training.Learner(config, dataset)
+  learner = Learner(config, dataset)
 
   def craft(ticket):
     return learner.craft(tf.constant(batches.indices(ticket)), tf.constant(ticket))

@@ -13,7 +13,7 @@ from tf_madry import seeds
 from tf_madry.attacks import linf
 from tf_madry.attacks.losses import LOSSES, require_classes, targeted_dlr
 from tf_madry.attacks.pgd import differentiate
-from tf_madry.attacks.standing import in_turn, num_classes
+from tf_madry.attacks.standing import in_turn, num_classes, require_enough_classes
 from tf_madry.attacks.targeted import likely_targets
 from tf_madry.config import AttackConfig
 from tf_madry.errors import require
@@ -118,7 +118,7 @@ class APGD:
 
   def __call__(self, model, images, labels, *, seed=0):
     """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
-    require_classes(self.loss, num_classes(model, images))
+    require_enough_classes(self.loss, model, images)
     return in_turn(model, images, labels, [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tf_madry import seeds
 from tf_madry.attacks import linf
-from tf_madry.attacks.losses import LOSSES, require_classes
-from tf_madry.attacks.standing import num_classes, prepare
+from tf_madry.attacks.losses import LOSSES
+from tf_madry.attacks.standing import prepare, require_enough_classes
 from tf_madry.config import AttackConfig
 
 
@@ -79,7 +79,7 @@ class PGD(AttackConfig):
   def __call__(self, model, images, labels, *, seed=0):
     """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
     images, labels = prepare(images, labels)
-    require_classes(self.loss, num_classes(model, images))
+    require_enough_classes(self.loss, model, images)
     loss, *numbers = self.settings()
     return maximise_compiled(model, loss, images, labels, *numbers, seeds.key(seed, 0, "random start"))
 

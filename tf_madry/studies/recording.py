@@ -23,7 +23,7 @@ class Recorder:
   evaluation counts as training time.
 
   Args:
-    learner: `training.Learner`.
+    learner: `learner.Learner`.
     batches: `datasets.Batches`.
     points: steps whose weights are kept.
   """

@@ -65,9 +65,9 @@ def _measure(place, config, barrier, tell):
   place.enter()
   import tensorflow as tf
 
-  from tf_madry import training
+  from tf_madry.learner import Learner
   dataset = datasets.load(config.training.dataset)
-  learner = training.Learner(config, dataset)
+  learner = Learner(config, dataset)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
   weights = learner.model.weights
   ours = Weights([variable.shape for variable in weights])
