@@ -6,27 +6,30 @@ import sys
 
 import tensorflow as tf
 
-from tf_madry import benchmark, model, textbook
+from tf_madry import model
+from tf_madry.benchmark import runs, textbook, transport
+from tf_madry.benchmark.__main__ import BENCHMARKS
+from tf_madry.benchmark.core import core
 
 
 def test_both_queues_are_measured_in_every_round():
-  result = benchmark.queue_throughput(rounds=2, batches=20, slots=2)
+  result = transport.queue_throughput(rounds=2, batches=20, slots=2)
   assert [len(rates) for rates in result] == [2, 2]
   assert min(result.ring + result.queue) > 0
 
 
 def test_publishing_and_reloading_are_measured(capsys):
-  benchmark.weights(rounds=2)
+  transport.weights(rounds=2)
   assert re.search(r"publishing +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", capsys.readouterr().out)
 
 
 def test_an_unknown_benchmark_is_one_line():
   run = subprocess.run([sys.executable, "-m", "tf_madry.benchmark", "speed"], capture_output=True, text=True)
-  assert (run.returncode, run.stderr) == (2, f"error: benchmark is 'speed', accepted: {', '.join(benchmark.BENCHMARKS)}\n")
+  assert (run.returncode, run.stderr) == (2, f"error: benchmark is 'speed', accepted: {', '.join(BENCHMARKS)}\n")
 
 
 def test_the_core_is_held_against_the_textbook(capsys):
-  benchmark.core(batch_sizes=(4,), rounds=1, k=2)
+  core(batch_sizes=(4,), rounds=1, k=2)
   rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 4 |")]
   assert [row[2] for row in rows] == 2 * ["textbook float32", "tf_madry float32", "tf_madry bfloat16"]
   assert all(float(row[4]) > 0 for row in rows)
@@ -45,5 +48,5 @@ def test_the_textbook_trains_the_same_network():
 
 
 def test_what_the_loop_costs_is_measured(capsys):
-  benchmark.loop(steps=2, every=1)
+  runs.loop(steps=2, every=1)
   assert re.search(r"first step +[\d.]+ s.*\n.*steps +[\d.]+%.*\n.*memory +[\d,]+ MiB", capsys.readouterr().out)

@@ -3,8 +3,9 @@
 import itertools
 import statistics
 
-from tf_madry import benchmark, config
+from tf_madry import config
 from tf_madry.asynchronous import devices
+from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
 from tf_madry.studies import lab as labs
 from tf_madry.studies import plots, timing
@@ -54,7 +55,7 @@ def measure(lab):
 def _run(values, batch_size, workers, assist):
   """Examples/s of a training run with so many workers, as JSON has them."""
   try:
-    run = benchmark.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist, **HERE,
+    run = runs.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist, **HERE,
                                  **{name: value for name, value in values.items() if name in FLAGS})
   except RuntimeError as error:
     raise UserError(f"training with {workers} workers could not be measured: {str(error).splitlines()[-1]}") from error

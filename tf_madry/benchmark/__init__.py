@@ -1,0 +1,4 @@
+"""Measures parts of the system on the machine at hand: `python -m tf_madry.benchmark core queue weights asynchronous`.
+
+On two cores `core` and `loop` take some minutes, `asynchronous` a quarter of an hour, the others seconds.
+"""

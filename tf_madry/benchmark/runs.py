@@ -1,0 +1,145 @@
+"""Whole runs of the training scripts: what the loop costs, and the speed and staleness of asynchronous training."""
+
+import collections
+import itertools
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_madry.asynchronous import devices
+from tf_madry.benchmark.rounds import BATCH_SIZE, PATIENCE, spread
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def loop(steps=60, every=20):
+  """What train.py spends outside of its steps: until the first one, and on progress and checkpoints; and its memory."""
+  first = _train(1, 1)
+  run = _train(steps, every)
+  rows = run.rows
+  inside = sum(every * BATCH_SIZE / row["examples_per_second"] for row in rows[1:])
+  print(f"loop: train.py, κ = 8, batch {BATCH_SIZE}, {devices.cores()} cores")
+  print(f"  from the command to the end of the first step  {first.seconds:.1f} s, compiling included")
+  print(f"  inside the steps                               {inside / (rows[-1]['time'] - rows[0]['time']):.1%} of the time, "
+        f"with progress, summaries and a checkpoint every {every} steps")
+  print(f"  peak memory                                    {run.memory / 2**20:,.0f} MiB")
+
+
+class Training(NamedTuple):
+  """A whole run of train.py: seconds until the first of its `rows` of metrics.jsonl, peak `memory` in bytes."""
+
+  rows: list
+  seconds: float
+  memory: int
+
+
+def _train(steps, every):
+  with tempfile.TemporaryDirectory() as folder:
+    config, metrics = os.path.join(folder, "config.json"), pathlib.Path(folder, "run", "metrics.jsonl")
+    with open(config, "w", encoding="utf-8") as file:
+      json.dump({"log_every": every, "summary_every": every, "checkpoint_every": every, "eval_every": 0}, file)
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, ROOT / "train.py", f"--config={config}", f"--model_dir={folder}/run",
+                                f"--steps={steps}"], stdout=subprocess.DEVNULL)
+    try:
+      while not (metrics.exists() and metrics.read_text().endswith("\n")):
+        if process.poll() is not None:
+          raise RuntimeError(f"train.py ended with exit code {process.returncode}")
+        time.sleep(0.02)
+      seconds = time.perf_counter() - start
+      _, _, usage = os.wait4(process.pid, 0)
+      process.returncode = 0
+    finally:
+      process.kill()
+    return Training([json.loads(line) for line in metrics.read_text().splitlines()], seconds, 1024 * usage.ru_maxrss)
+
+
+class Run(NamedTuple):
+  """The measured part of a run: `steps`, `seconds`, and its lines of metrics.jsonl as `rows`."""
+
+  steps: int
+  seconds: float
+  rows: list
+
+
+def training_run(script, steps, workers=0, **flags):
+  """Runs a training script for as long as it takes to see so many steps with all workers at work.
+
+  What comes before, compiling and the start of the workers, is left out.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    config = os.path.join(folder, "config.json")
+    with open(config, "w", encoding="utf-8") as file:
+      json.dump({"log_every": 10, "eval_every": 0, "checkpoint_every": 10**9}, file)
+    flags |= {"workers": workers} if script == "async_train.py" else {}
+    command = [sys.executable, ROOT / script, f"--config={config}", f"--model_dir={folder}/run", "--steps=1000000",
+               *(f"--{name}={value}" for name, value in flags.items())]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+      rows = []
+      while not rows or rows[-1]["step"] - rows[0]["step"] < steps:
+        time.sleep(0.2)
+        if process.poll() is not None:
+          raise RuntimeError(f"{script} ended: {process.stdout.read()}")
+        rows = _rows_at_work(pathlib.Path(folder, "run", "metrics.jsonl"), workers)
+      process.send_signal(signal.SIGINT)
+      process.communicate(timeout=PATIENCE)
+    finally:
+      process.kill()
+  return Run(rows[-1]["step"] - rows[0]["step"], rows[-1]["time"] - rows[0]["time"], rows[1:])
+
+
+def _rows_at_work(path, workers):
+  """Lines of metrics.jsonl from the first that all workers have contributed to."""
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  rows = [json.loads(line) for line in lines if line.endswith("\n")]
+  started = (number for number, row in enumerate(rows)
+             if not workers or min(row["crafted_per_second"][1:]) > 0)
+  return rows[next(started, len(rows)):]
+
+
+def asynchronous(rounds=3, steps=30, staleness_steps=120, k=8):
+  """Examples/s of synchronous and asynchronous training, and how stale batches get."""
+  commands = {"train.py": ("train.py", 0)}
+  commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
+  speeds = collections.defaultdict(list)
+  for _ in range(rounds):
+    for name, (script, workers) in commands.items():
+      run = training_run(script, steps, workers, k=k, batch_size=BATCH_SIZE)
+      speeds[name].append(BATCH_SIZE * run.steps / run.seconds)
+  base = statistics.median(speeds["train.py"])
+  print(f"asynchronous: κ = {k}, batch {BATCH_SIZE}, {devices.cores()} cores; median (range) of {rounds} runs of "
+        f"{steps} steps\n")
+  print("| command | examples/s | speedup |\n|---|---|---|")
+  for name, values in speeds.items():
+    print(f"| `{name}` | {spread(values, '.0f')} | {statistics.median(values) / base:.2f} |")
+  print(f"\nStaleness in trainer steps, 2 workers, {staleness_steps} steps each\n")
+  print("| κ | queue size | bound | mean | 95 % | max | thrown away | queue depth | trainer waiting | workers blocked |")
+  print("|---|---|---|---|---|---|---|---|---|---|")
+  # With κ = 1 crafting is no more work than learning: only there are two workers enough to fill the queue.
+  for power, size, bound in [*itertools.product((k, 1), (1, 4, 16), (None,)), (k, 16, 8), (1, 16, 8)]:
+    flags = {} if bound is None else {"max_staleness": bound}
+    run = training_run("async_train.py", staleness_steps, 2, k=power, queue_size=size, batch_size=BATCH_SIZE, **flags)
+    values = _staleness(run)
+    print(f"| {power} | {size} | {'none' if bound is None else bound} | {np.mean(values):.1f} | "
+          f"{np.percentile(values, 95):.0f} | {max(values)} | {run.rows[-1]['thrown_away']} | "
+          f"{_mean(run, 'queue_depth'):.1f} | {_mean(run, 'trainer_waiting'):.0%} | {_mean(run, 'workers_blocked'):.0%} |",
+          flush=True)
+
+
+def _staleness(run):
+  """That of every batch of the run."""
+  return [int(value) for row in run.rows for value, count in row["staleness_histogram"].items() for _ in range(count)]
+
+
+def _mean(run, name):
+  return statistics.mean(row[name] for row in run.rows)

@@ -1,0 +1,132 @@
+"""What it costs to hand over batches and weights from process to process."""
+
+import copy
+import multiprocessing
+import statistics
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_madry import cli
+from tf_madry.asynchronous.dealer import Dealer, Tickets
+from tf_madry.asynchronous.ring import Ring, RingWorker, TrainerGone
+from tf_madry.asynchronous.weights import Weights
+from tf_madry.benchmark.rounds import BATCH_SIZE, IMAGE_SHAPE, PATIENCE, spread
+
+
+class Throughput(NamedTuple):
+  """Batches/s of each round, through the ring and through `multiprocessing.Queue`; the rounds alternated."""
+
+  ring: list
+  queue: list
+
+
+def queue_throughput(rounds=5, batches=1000, slots=16):
+  """Measures how many batches of 128×784 float32 images (and int32 labels) pass between two processes in a second.
+
+  A second process makes them from a prepared array as fast as it can; this one adds up their pixels.
+
+  Args:
+    rounds: how often each queue is measured.
+    batches: how many batches are timed in a round, after the queue has been emptied once.
+    slots: size of both queues.
+
+  Returns:
+    `Throughput`.
+  """
+  context = multiprocessing.get_context("spawn")
+  result = Throughput([], [])
+  with Ring(slots, BATCH_SIZE, IMAGE_SHAPE) as ring:
+    dealer = Dealer(ring, Tickets())
+    ours, theirs = context.Pipe()
+    queue = context.Queue(slots)
+    producers = [
+      context.Process(target=_fill_ring, args=(ring, theirs), daemon=True),
+      context.Process(target=_fill_queue, args=(queue, rounds * (slots + batches)), daemon=True),
+    ]
+    for producer in producers:
+      producer.start()
+    theirs.close()
+    dealer.add_worker(0, ours, producers[0].sentinel)
+
+    def from_ring():
+      with dealer.take(PATIENCE) as batch:
+        return batch.images.sum()
+
+    def from_queue():
+      images, _ = queue.get(timeout=PATIENCE)
+      return images.sum()
+
+    for _ in range(rounds):
+      for rates, take in zip(result, (from_ring, from_queue), strict=True):
+        for _ in range(slots):
+          take()
+        start = time.perf_counter()
+        for _ in range(batches):
+          take()
+        rates.append(batches / (time.perf_counter() - start))
+    dealer.close()
+    for producer in producers:
+      producer.join()
+  return result
+
+
+def _prepared_batch():
+  images = np.random.default_rng(0).random((BATCH_SIZE, *IMAGE_SHAPE), np.float32)
+  return images, np.zeros(BATCH_SIZE, np.int32)
+
+
+def _fill_ring(ring, connection):
+  images, labels = _prepared_batch()
+  worker = RingWorker(ring, connection, worker=0)
+  try:
+    while worker.next_ticket(PATIENCE) is not None and worker.publish(images, labels, 0, PATIENCE):
+      pass
+  except TrainerGone:
+    pass
+
+
+def _fill_queue(queue, batches):
+  batch = _prepared_batch()
+  for _ in range(batches):
+    queue.put(batch)
+
+
+def queue():
+  """The shared-memory ring of asynchronous training against `multiprocessing.Queue`."""
+  result = queue_throughput()
+  print(f"queue: batches of 128×784 float32 from process to process, median (range) of {len(result.ring)} rounds")
+  print(f"  ring                   {spread(result.ring, ',.0f')} batches/s")
+  print(f"  multiprocessing.Queue  {spread(result.queue, ',.0f')} batches/s")
+  print(f"  ratio                  {spread([ring / queue for ring, queue in zip(*result, strict=True)], '.1f')}")
+
+
+def weights(rounds=30):
+  """What it costs the trainer to publish its weights, and a worker to take them over."""
+  cli.load_tensorflow()
+  import tensorflow as tf
+
+  from tf_madry import config, datasets
+  from tf_madry.learner import Learner
+  learner = Learner(config.resolve({})[0], datasets.load())
+  batch = learner.batch(tf.range(BATCH_SIZE))
+  variables = learner.trained.weights
+  ours = Weights([variable.shape for variable in variables])
+  theirs = copy.copy(ours)  # as a worker has it
+  times = []
+  for step in range(rounds + 1):
+    start = time.perf_counter()
+    float(learner.learn(*batch, tf.constant(step)).loss)
+    learnt = time.perf_counter()
+    ours.publish(step, variables)
+    published = time.perf_counter()
+    for variable, array in zip(variables, theirs.fetch(), strict=True):
+      variable.assign(array)
+    times.append((learnt - start, published - learnt, time.perf_counter() - published))
+  learn, publish, reload = map(statistics.median, zip(*times[1:], strict=True))  # the first compiles
+  print(f"weights: median of {rounds} rounds on a batch of {BATCH_SIZE}")
+  print(f"  the trainer's step, crafting left out  {learn * 1e3:.1f} ms")
+  print(f"  publishing                             {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "
+        f"done every 100 steps, {publish / learn:.1%} when done every step")
+  print(f"  a worker's reloading                   {reload * 1e3:.1f} ms")
