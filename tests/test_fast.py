@@ -12,7 +12,7 @@ import tensorflow as tf
 from processes import run
 
 import tf_madry
-from tf_madry import checkpoints, datasets, machine, measure, model, optimizer, training
+from tf_madry import checkpoints, datasets, machine, measure, model, optimizer, products, thresholds, training
 from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
@@ -53,6 +53,47 @@ def test_pooled_convolution_is_convolution_bias_relu_and_pooling(shape):
   layer(images)
   for ours, theirs in zip(with_gradients(layer), with_gradients(plain), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize(("epsilon", "channels"), [(0.3, 1), (0.1, 3), (0.0, 1), (0.6, 1)])
+def test_thresholds_keep_black_and_white_out_of_reach(monkeypatch, epsilon, channels):
+  monkeypatch.setattr(thresholds, "OTHERS", 0.0)
+  network = model.build((8, 8, channels), initialization="threshold", epsilon=epsilon)
+  first = keras.Model(network.input, network.get_layer("conv1").output)
+  images = np.zeros((1, 8, 8, channels), np.float32)
+  images[0, 2, 4] = x = 0.62  # pooled with three black pixels by the filters that look at their own pixel
+
+  def seen(images):
+    out = first(images).numpy()
+    return out[..., 0:16:2] - out[..., 1:16:2]
+
+  width = max(1 - 2 * epsilon, 0.1)
+  np.testing.assert_allclose(seen(images)[0, 1, 2, 0], np.clip((x - 0.5) / width + 0.5, 0, 1), atol=1e-5)
+  # Where ε leaves room, no attack on black and white gets through, in this layer or in the one that takes differences.
+  white = np.repeat(np.float32(tf.random.stateless_uniform((4, 8, 8, 1), (0, 1)) < 0.5), channels, 3)
+  noise = tf.random.stateless_uniform(white.shape, (2, 3), -1.0, 1.0) * min(epsilon, 0.45)
+  attacked = np.clip(white + noise, 0, 1)
+  np.testing.assert_allclose(seen(attacked), seen(white), atol=1e-5)
+  np.testing.assert_allclose(network(attacked), network(white), atol=1e-3)
+  assert np.ptp(network(white).numpy(), 0).min() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 9, 4), (2, 6, 6, 1)])
+def test_products_have_the_gradients_of_tensorflow(shape):
+  images, kernel = tf.random.stateless_normal(shape, (0, 1)), tf.random.stateless_normal((5, 5, shape[-1], 6), (2, 3))
+  rows, matrix = tf.reshape(images, [shape[0], -1]), tf.random.stateless_normal((np.prod(shape[1:]), 5), (4, 5))
+  pairs = ((products.convolve, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, kernel),
+           (products.multiply, tf.matmul, rows, matrix))
+  for ours, theirs, *arguments in pairs:
+    found = []
+    for function in (ours, theirs):
+      with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        out = function(*arguments)
+        value = tf.reduce_sum(out * tf.random.stateless_normal(out.shape, (6, 7)))
+      found.append((out, *tape.gradient(value, arguments)))
+    for left, right in zip(*found, strict=True):
+      np.testing.assert_allclose(left, right, atol=1e-4)
 
 
 def test_adam_is_that_of_keras():

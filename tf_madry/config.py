@@ -33,7 +33,7 @@ class AttackConfig:
     return 2.5 * self.epsilon / self.k if self.alpha is None else self.alpha
 
 
-CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he"), "schedule": ("constant", "linear"),
+CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"), "schedule": ("constant", "linear"),
            "precision": ("float32", "bfloat16")}
 
 
@@ -48,7 +48,7 @@ class TrainingConfig:
   batch_size: int = 128  # §6
   learning_rate: float = 1e-4  # of Adam; the paper gives none, this is that of the challenge's code it builds on
   reduction: str = "mean"  # of the loss over the batch; the challenge sums
-  initialization: str = "challenge"  # of the weights: "challenge" or "he", see `model.build`
+  initialization: str = "challenge"  # of the weights, see `model.build`
   schedule: str = "constant"  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
   ramp: float = 0.0  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = 1.0  # radius of the ball that is trained in, in units of ε

@@ -43,7 +43,7 @@ class Learner:
 
     def build(dtype="float32"):
       return network.build(dataset.image_shape, dataset.num_classes, seed=training.seed,
-                           initialization=training.initialization, dtype=dtype)
+                           initialization=training.initialization, epsilon=config.attack.epsilon, dtype=dtype)
 
     self.model = build()
     self.trained = build() if training.averaging else self.model

@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_madry import products
+from tf_madry import products, thresholds
 from tf_madry.errors import UserError, require
 
 SMALLEST_IMAGE = 4  # pixels a side that two 2×2 poolings need to leave something
 FEW_CHANNELS = 4  # of an image, see `PooledConvolution`
 
 
-def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="challenge", dtype="float32"):
+def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="challenge", epsilon=0.3, dtype="float32"):
   """Builds the network with fresh weights.
 
   Two 5×5 convolutions of 32 and 64 filters, each with 2×2 max-pooling, 1024 hidden units and one logit a class: on MNIST
@@ -25,7 +25,9 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     num_classes: number of logits.
     seed: of the initial weights.
     initialization: "challenge": weights truncated normal with deviation 0.1, biases 0.1; "he": weights truncated normal
-      with variance 2 / inputs (He et al. 2015), biases 0.
+      with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as "he", but that the first layer sees little of
+      what an attacker can change, see `thresholds.py`.
+    epsilon: radius of the ball that the thresholds are for.
     dtype: of the weights and of what is computed, but for the logits layer, which is always float32.
 
   Returns:
@@ -37,7 +39,7 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
 
   def initial(layer):
     initializers, own_seed = keras.initializers, _layer_seed(seed, layer)
-    he = initialization == "he"
+    he = initialization != "challenge"
     return {"kernel_initializer": initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed),
             "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
 
@@ -47,7 +49,10 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
   x = keras.layers.Flatten(dtype=dtype)(x)
   x = Hidden(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
   logits = keras.layers.Dense(num_classes, name="logits", **initial(3))(x)
-  return keras.Model(images, logits, name="challenge_cnn")
+  model = keras.Model(images, logits, name="challenge_cnn")
+  if initialization == "threshold":
+    thresholds.give(model, epsilon)
+  return model
 
 
 @keras.saving.register_keras_serializable("tf_madry")
