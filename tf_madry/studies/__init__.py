@@ -1,4 +1,4 @@
-"""The paper's tables and figures, one command each: `python -m tf_madry.studies power --scale 0.01`.
+"""The paper's tables and figures, one command each: `python -m tf_madry.studies power --scale 0.03`.
 
 A study is a module with
 

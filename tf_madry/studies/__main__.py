@@ -1,4 +1,4 @@
-"""Runs a study: `python -m tf_madry.studies power --scale 0.01`, or `… report` for a report of all that were run."""
+"""Runs a study: `python -m tf_madry.studies power --scale 0.03`, or `… report` for a report of all that were run."""
 
 import dataclasses
 import importlib
@@ -12,16 +12,16 @@ from tf_madry.studies import STUDIES
 
 REPORT = "report"
 
-flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.01)")
+flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.03)")
 flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
 flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
 flags.DEFINE_boolean("plot_only", False, "draw again what was measured")
 flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
                   "of training (float32 at the paper's size, below it what is quicker here)")
-flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,4,8,32)")
-flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,4,16,32,64,128)")
+flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,4,8,16)")
+flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,2,4,8,16,64)")
 flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
-                                 "training (1e-4,4e-4; below the paper's size 2e-3,5e-4)")
+                                 "training (1e-4,4e-4; below the paper's size 1e-3,2.5e-4)")
 flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
 flags.DEFINE_float("t_adv", None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
 flags.DEFINE_float("t_train", None, "seconds to train on one (measured)")

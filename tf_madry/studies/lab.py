@@ -16,15 +16,16 @@ from tf_madry.studies import cache, recording
 STEPS = 60_000  # the paper's (§6)
 
 # Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from weights of deviation
-# 0.1 takes thousands of steps to find anything against ε = 0.3.
-QUICK = {"batch_size": 64, "initialization": "he", "schedule": "linear", "ramp": 0.2}
+# 0.1 takes thousands of steps to find anything against ε = 0.3. Of as many examples, small batches make the most: after
+# 38,400, adversarial accuracy is 68 % with batches of 16, where it is about 55 % with batches of 64.
+QUICK = {"batch_size": 16, "initialization": "he", "schedule": "linear", "ramp": 0.2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
   """What is studied; a value that is not given follows from `scale`, see `options`."""
 
-  scale: float = 0.01  # 1: the paper's size; also of the number of steps: 1 for 60,000
+  scale: float = 0.03  # 1: the paper's size; also of the number of steps: 1 for 60,000
   seed: int = 0
   precision: str | None = None  # of training
   k_list: tuple | None = None  # attackers' power κ, to train with and to attack with
@@ -63,8 +64,8 @@ def options(**given):
     defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": machine.fast_precision(), "k_list": (1, 4, 8, 32), "s_list": (0, 4, 16, 32, 64, 128),
-                "rates": (2e-3, 5e-4), "long": 0.0}
+    defaults = {"precision": machine.fast_precision(), "k_list": (1, 4, 8, 16), "s_list": (0, 2, 4, 8, 16, 64),
+                "rates": (1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
   return dataclasses.replace(filled, k_list=tuple(sorted(filled.k_list)), s_list=tuple(sorted({0, *filled.s_list})))
