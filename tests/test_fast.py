@@ -17,7 +17,7 @@ from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
 
-SMALL = {"k": 3, "batch_size": 8, "eval_every": 0, "log_every": 2}
+SMALL = {"k": 3, "alpha": None, "batch_size": 8, "margin": 1.0, "initialization": "he", "eval_every": 0, "log_every": 2}
 
 
 def config(model_dir, **settings):
@@ -205,7 +205,8 @@ def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
   compiled = Learner(config(tmp_path, **settings), dataset)
   for step in range(2):
     results = [learner.step(tf.range(4), tf.constant(step)) for learner in (plain, compiled)]
-    assert abs(float(results[0].loss) - float(results[1].loss)) < 1e-3
+    # In other rounding, a gradient near 0 may have the other sign.
+    assert float(results[0].loss) == pytest.approx(float(results[1].loss), rel=0.01)
   with pytest.raises(ValueError, match="jit_compile=True"):
     plain.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))
   assert compiled.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")

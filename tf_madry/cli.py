@@ -29,7 +29,7 @@ def define_training_flags():
   flags.DEFINE_enum("loss", None, list(configs.AttackConfig.losses), "what the attack increases (paper: xent)")
   flags.DEFINE_integer("steps", None, "training steps (paper: 60,000)")
   flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
-  flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule (1e-4; natural 1e-3, fast 2e-3)")
+  flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule (1e-4; natural and fast 1e-3)")
   flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
   flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in tensorflow-datasets")
   flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")

@@ -116,9 +116,9 @@ RECIPES = {
               "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
     "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
                   "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
-    "fast": {"k": 5, "epsilon": 0.3, "alpha": None, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
-             "steps": 800, "batch_size": 128, "learning_rate": 2e-3, "reduction": "mean", "initialization": "he",
-             "schedule": "linear", "ramp": 0.2, "averaging": 0.95, "precision": None},
+    "fast": {"k": 3, "epsilon": 0.3, "alpha": 0.15, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
+             "steps": 2_400, "batch_size": 32, "learning_rate": 1e-3, "reduction": "mean", "initialization": "threshold",
+             "schedule": "linear", "ramp": 0.05, "margin": 1.04, "averaging": 0.98, "precision": None},
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }
 

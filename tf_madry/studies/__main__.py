@@ -21,7 +21,7 @@ flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
 flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,4,8,16)")
 flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,2,4,8,16,64)")
 flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
-                                 "training (1e-4,4e-4; below the paper's size 1e-3,2.5e-4)")
+                                 "training (1e-4,4e-4; below the paper's size 1e-3,2e-3)")
 flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
 flags.DEFINE_float("t_adv", None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
 flags.DEFINE_float("t_train", None, "seconds to train on one (measured)")

@@ -147,9 +147,9 @@ def _last(curves, rate, s):
 
 def _unit_claim(found):
   claim = "(Not in the paper:) learning rate × s is the natural unit of staleness."
-  known = {rate: (holds, first) for rate, (holds, first) in found.items() if first is not None}
-  if len(known) < 2:
-    return Claim(claim, None, "a break was found at fewer than two rates")
+  if len(found) < 2 or all(first is None for _, first in found.values()):
+    return Claim(claim, None, "there are not two rates that learnt, and a break at one of them")
+  known = {rate: (holds, float("inf") if first is None else first) for rate, (holds, first) in found.items()}
 
   def overlap(intervals):
     return max(low for low, _ in intervals) < min(high for _, high in intervals)
