@@ -100,6 +100,8 @@ def load_tensorflow(threads=None):
       tf.config.threading.set_intra_op_parallelism_threads(threads)
       tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.list_logical_devices()
+    # An attack meets other models, and as images fall other batch sizes: that is no mistake.
+    tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 
 @contextlib.contextmanager
