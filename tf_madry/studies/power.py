@@ -53,7 +53,7 @@ def findings(data, settings):
   small = settings["scale"] < 1
   shown = f"{curve_n:,} images of each set"
   notes = [f"Below the paper's size κ = {max(k_list)} stands for the paper's 128 in training."
-           ] if small and max(k_list) < STRONGEST else []
+           ] if small and ROBUST < max(k_list) < STRONGEST else []
   return Findings(
     "Attacker power: Figures 3 and 4", _claims(by, k_list, attackers), [table],
     [Figure("power_loss", f"Figure 3: adversarial loss on the test set during training, by training κ ({shown}).",
