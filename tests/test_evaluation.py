@@ -22,6 +22,14 @@ def model_dir(tmp_path_factory):
   return train(tmp_path_factory.mktemp("evaluation") / "model")
 
 
+@pytest.mark.parametrize("n", [10, 500, 9_999])
+def test_an_interval_holds_its_accuracy(n):
+  for right in (0, 1, n // 2, n):
+    low, high = measure.wilson(right / n, n)
+    assert 0 <= low <= right / n <= high <= 1 and low < high
+  assert measure.wilson(0.0, n)[0] == 0 and measure.wilson(1.0, n)[1] == 1
+
+
 def test_what_is_printed_and_written(tmp_path, model_dir):
   code, output = run("eval.py", f"--model_dir={model_dir}", "--k=2", "--epsilon=0.05", "--num_examples=150",
                      "--restarts=2", "--json=result.json", cwd=tmp_path)

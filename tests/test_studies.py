@@ -237,6 +237,8 @@ def test_where_the_break_lies_and_what_its_unit_is():
   data = stale_data()
   assert staleness.breaks(data["final"]) == {5e-4: (64, 128), 2e-3: (16, 32)}
   assert [claim.seen for claim in staleness.findings(data, STALE).claims] == [True, False, True, True, True]
+  coarse = stale_data(s_list=(0, 16, 64, 128), holds=lambda rate, s: s < 50)
+  assert [staleness.findings(coarse, STALE).claims[number].seen for number in (0, 1, -1)] == [True, None, False]
   alone = stale_data(holds=lambda rate, s: s < 50)
   claims = staleness.findings(alone, STALE).claims
   assert claims[1].seen and claims[-1].seen is False

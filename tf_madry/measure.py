@@ -108,4 +108,5 @@ def wilson(accuracy, n, z=1.959964):
   """
   centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
   half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-  return max(0.0, centre - half), min(1.0, centre + half)
+  # Accuracies of 0 and 1 are ends of their intervals, which rounding can put a hair inside.
+  return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))

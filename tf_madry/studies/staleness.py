@@ -125,7 +125,7 @@ def _claims(data, found, rates):
             "too little to break" if untrained else
             f"holds up to s = {holds} ({percent(rows[holds]['adversarial_accuracy'])})" + (
               f", at s = {first} {percent(rows[first]['adversarial_accuracy'])}" if first is not None else ""))),
-    Claim("The break lies between 32 and 64.", None if untrained else (holds, first) == (PAPER_HOLDS, PAPER_BREAKS),
+    Claim("The break lies between 32 and 64.", None if untrained else _paper_break(holds, first),
           "cannot be said" if untrained else
           f"between {holds} and {first}" if first is not None else f"above {holds}, the largest that was tried"),
     Claim("Networks beyond it memorise stale examples: fresh accuracy falls far below stale.",
@@ -136,6 +136,13 @@ def _claims(data, found, rates):
           None if not beyond else all(row["natural_accuracy"] > 0.9 for row in beyond),
           "; ".join(f"s = {row['s']}: {percent(row['natural_accuracy'])}" for row in beyond) or "no break")]
   return [*claims, _unit_claim(found)]
+
+
+def _paper_break(holds, first):
+  """Whether the break lies where the paper's does; None where too few values of s were tried to tell."""
+  if first is None or first <= PAPER_HOLDS or holds >= PAPER_BREAKS:
+    return False
+  return True if holds >= PAPER_HOLDS and first <= PAPER_BREAKS else None
 
 
 def _last(curves, rate, s):
