@@ -277,4 +277,4 @@ def test_a_short_run_of_the_recipe_learns(tmp_path):
   result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
                            datasets.load().validation.head(500))
   assert result.natural_accuracy > 0.9
-  assert result.adversarial_accuracy > 0.4  # 0.66 after 100 steps
+  assert result.adversarial_accuracy > 0.4  # 0.75 when this was written; chance is 0.1

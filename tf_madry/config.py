@@ -33,8 +33,8 @@ class AttackConfig:
     return 2.5 * self.epsilon / self.k if self.alpha is None else self.alpha
 
 
-CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"), "schedule": ("constant", "linear"),
-           "precision": ("float32", "bfloat16")}
+CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"),
+           "schedule": ("constant", "linear"), "precision": ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
