@@ -21,11 +21,11 @@ from tf_madry.studies import (
   cycles,
   headline,
   lab,
+  outcomes,
   plots,
   power,
   recording,
   report,
-  results,
   speedup,
   staleness,
   transfer,
@@ -163,11 +163,11 @@ def test_a_folder_that_cannot_be_written_is_one_line():
 
 
 def test_a_study_of_other_settings_is_not_overwritten(tmp_path):
-  results.save(str(tmp_path), "transfer", results.Study(SETTINGS | {"k_list": [1, 4]}, {}, 1.0, {}))
-  results.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 4]})
-  results.check(str(tmp_path), "power", SETTINGS)
+  outcomes.save(str(tmp_path), "transfer", outcomes.Study(SETTINGS | {"k_list": [1, 4]}, {}, 1.0, {}))
+  outcomes.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 4]})
+  outcomes.check(str(tmp_path), "power", SETTINGS)
   with pytest.raises(UserError, match=r"holds transfer with k_list \[1, 4\], not \[1, 8\]"):
-    results.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 8]})
+    outcomes.check(str(tmp_path), "transfer", SETTINGS | {"k_list": [1, 8]})
 
 
 @pytest.mark.parametrize(("given", "said"), [
@@ -288,12 +288,12 @@ def test_the_window_leaves_out_the_beginning_and_the_end_of_training():
 
 def cycle_data():
   images = datasets.load().train.images[:3]
-  series = {str(s): {"steps": [8, 16, 24], "perturbations": results.pack(np.full((3, 3, 28, 28, 1), s, np.int8))}
+  series = {str(s): {"steps": [8, 16, 24], "perturbations": outcomes.pack(np.full((3, 3, 28, 28, 1), s, np.int8))}
             for s in (0, 64)}
   curve = [{"step": step, "fresh_accuracy": 0.1 if step < 60 else 0.85, "stale_accuracy": 0.9} for step in range(10, 101, 10)]
   summary = [{"s": s, "frames": 3, "period": s or None, "noise_level": 0.1, "correlation_at_period": s and 0.5}
              for s in (0, 64)]
-  return {"series": series, "natural": results.pack(images), "epsilon": 0.3, "summary": summary,
+  return {"series": series, "natural": outcomes.pack(images), "epsilon": 0.3, "summary": summary,
           "correlations": [{"s": s, "lag": lag, "correlation": 1.0 - lag / 8} for s in (0, 64) for lag in (0, 8)],
           "long": {"n": 500, "natural_accuracy": 0.98, "adversarial_accuracy": 0.85, "curve": curve}}
 
@@ -335,9 +335,9 @@ def test_every_study_draws_its_numbers_and_the_report_has_them(tmp_path, monkeyp
   drawn = []
   monkeypatch.setattr(plots, "save", lambda path, draw: drawn.append((path, draw())))
   for name, (data, settings, module) in made.items():
-    results.save(out, name, results.Study(SETTINGS | settings, {"on": "nothing"}, 61.0, data))
-    study = results.load(out, name)
-    results.present(out, module.findings(study.data, study.settings))
+    outcomes.save(out, name, outcomes.Study(SETTINGS | settings, {"on": "nothing"}, 61.0, data))
+    study = outcomes.load(out, name)
+    outcomes.present(out, module.findings(study.data, study.settings))
   names = [os.path.basename(path) for path, _ in drawn]
   assert len(names) == len(set(names)) == 3 + 1 + 3 + 4
   with open(tmp_path / "transfer.csv", encoding="utf-8", newline="") as file:
@@ -376,7 +376,7 @@ def test_figures_are_whole_files_and_the_same_each_time(tmp_path):
 
 def test_arrays_survive_being_text():
   array = np.arange(24, dtype=np.int8).reshape(2, 3, 4)
-  assert np.array_equal(results.unpack(json.loads(json.dumps(results.pack(array)))), array)
+  assert np.array_equal(outcomes.unpack(json.loads(json.dumps(outcomes.pack(array)))), array)
 
 
 def command(*arguments, cwd):
@@ -386,7 +386,7 @@ def command(*arguments, cwd):
 
 
 def test_a_study_can_be_drawn_again_without_its_networks(tmp_path):
-  results.save(str(tmp_path), "transfer", results.Study(SETTINGS | {"k_list": [1, 4, 8, 128]}, {}, 61.0, paper_cells()))
+  outcomes.save(str(tmp_path), "transfer", outcomes.Study(SETTINGS | {"k_list": [1, 4, 8, 128]}, {}, 61.0, paper_cells()))
   code, output, _ = command("transfer", "--plot_only", "--out=.", cwd=tmp_path)
   assert code == 0 and "## Transfer: Table 1" in output
   assert sorted(os.listdir(tmp_path)) == ["transfer.csv", "transfer.json", "transfer.png", "transfer.svg"]
@@ -404,7 +404,7 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, arguments, said):
 
 def test_what_is_not_there_cannot_be_drawn_or_reported(tmp_path):
   with pytest.raises(UserError, match=r"accepted: a folder that holds power.json"):
-    results.load(str(tmp_path), "power")
+    outcomes.load(str(tmp_path), "power")
   with pytest.raises(UserError, match=r"accepted: a folder that holds power.json"):
     report.write(str(tmp_path))
 
@@ -423,5 +423,5 @@ def test_the_headline_runs_one_recipe_whole_and_extrapolates_the_others(tmp_path
   findings = headline.findings(data, {})
   assert [["extrapolated from 3 steps" in cell for cell in row][1] for row in findings.tables[0].rows] == [True, True, False]
   assert findings.claims[0].seen is False  # 88.0 % is less than what the challenge's model keeps
-  results.present(str(tmp_path), findings)
+  outcomes.present(str(tmp_path), findings)
   assert {"headline.png", "headline.svg", "headline.csv", "headline_curve.csv"} <= set(os.listdir(tmp_path))

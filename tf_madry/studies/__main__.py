@@ -18,10 +18,10 @@ flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
 flags.DEFINE_boolean("plot_only", False, "draw again what was measured")
 flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
                   "of training (float32 at the paper's size, below it what is quicker here)")
-flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,4,8,16)")
-flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,2,4,8,16,64)")
+flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,2,4,8,16)")
+flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,4,8,16,32,64)")
 flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
-                                 "training (1e-4,4e-4; below the paper's size 1e-3,2e-3)")
+                                 "training (1e-4,4e-4; below the paper's size 2e-3,1e-3,2.5e-4)")
 flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
 flags.DEFINE_float("t_adv", None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
 flags.DEFINE_float("t_train", None, "seconds to train on one (measured)")
@@ -36,7 +36,7 @@ def main(names):
   given |= {option: _numbers(option, kind) for option, kind in (("k_list", int), ("s_list", int), ("rates", float))}
   cli.load_tensorflow()
   from tf_madry import training
-  from tf_madry.studies import report, results
+  from tf_madry.studies import outcomes, report
   if name == REPORT:
     print(report.write(out))
     return 0
@@ -49,10 +49,10 @@ def main(names):
     except KeyboardInterrupt:
       print("stopped; the same command goes on from here")
       raise
-  found = results.load(out, name)
+  found = outcomes.load(out, name)
   findings = study.findings(found.data, found.settings)
-  results.present(out, findings)
-  print("\n".join(results.markdown(name, found, findings)))
+  outcomes.present(out, findings)
+  print("\n".join(outcomes.markdown(name, found, findings)))
   return 0
 
 
@@ -65,7 +65,7 @@ def _numbers(option, kind):
 
 
 def _measure(name, study, out, given):
-  from tf_madry.studies import cache, results
+  from tf_madry.studies import cache, outcomes
   from tf_madry.studies.lab import Lab, options
   chosen = options(**given)
   settings = {option: value for option, value in dataclasses.asdict(chosen).items()
@@ -73,10 +73,10 @@ def _measure(name, study, out, given):
   settings |= {"learning_rate": chosen.rates[0]}
   settings = {option: list(value) if isinstance(value, tuple) else value for option, value in settings.items()}
   cache.prepare(out)
-  results.check(out, name, settings)
+  outcomes.check(out, name, settings)
   lab = Lab(out, chosen)
   data = study.measure(lab)
-  results.save(out, name, results.Study(settings, results.machine(), lab.seconds, data))
+  outcomes.save(out, name, outcomes.Study(settings, outcomes.machine(), lab.seconds, data))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tf_madry import datasets
-from tf_madry.studies import plots, recording, results
-from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+from tf_madry.studies import outcomes, plots, recording
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("long",)
 STALE = 64  # of Figures 6 and 7
@@ -34,8 +34,8 @@ def measure(lab):
                      for lag, value in zip(lags, correlation, strict=True)]
     shown = chosen[:ANIMATED_FRAMES, :SHOWN_EXAMPLES]
     series[str(s)] = {"steps": steps[:ANIMATED_FRAMES],
-                      "perturbations": results.pack(np.round(shown * recording.LEVELS).astype(np.int8))}
-  data = {"series": series, "natural": results.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
+                      "perturbations": outcomes.pack(np.round(shown * recording.LEVELS).astype(np.int8))}
+  data = {"series": series, "natural": outcomes.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
           "epsilon": networks[0].config.attack.epsilon, "correlations": correlations, "summary": summary, "long": None}
   if lab.options.long:
     network = lab.network(staleness=STALE, times=lab.options.long)
@@ -156,9 +156,9 @@ def _long_evidence(long):
 
 def _adversarial(data):
   """{s: (steps, float images [frames, examples, height, width] in [0, 1])}."""
-  natural = datasets.as_float(results.unpack(data["natural"]))[..., 0]
+  natural = datasets.as_float(outcomes.unpack(data["natural"]))[..., 0]
   unit = data["epsilon"] / recording.LEVELS
-  return {int(s): (series["steps"], np.clip(natural + unit * results.unpack(series["perturbations"])[..., 0], 0, 1))
+  return {int(s): (series["steps"], np.clip(natural + unit * outcomes.unpack(series["perturbations"])[..., 0], 0, 1))
           for s, series in data["series"].items()}
 
 

@@ -7,7 +7,7 @@ from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
 from tf_madry.progress import duration
 from tf_madry.studies import plots
-from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("slice", "headline_n")
 

@@ -2,7 +2,7 @@
 
 from tf_madry.progress import duration
 from tf_madry.studies import plots
-from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("k_list",)
 STRONGEST = 128  # of the paper's attackers; the last word on every network

@@ -4,7 +4,7 @@ import importlib
 import os
 
 from tf_madry import files
-from tf_madry.studies import STUDIES, results
+from tf_madry.studies import STUDIES, outcomes
 
 NAME = "report.md"
 
@@ -18,9 +18,9 @@ def write(out):
   Raises:
     UserError: there is no study in the folder, or one cannot be read.
   """
-  there = [name for name in STUDIES if os.path.exists(results.path(out, name))]
+  there = [name for name in STUDIES if os.path.exists(outcomes.path(out, name))]
   if not there:
-    results.load(out, STUDIES[0])  # says what is expected
+    outcomes.load(out, STUDIES[0])  # says what is expected
   lines = ["# The paper's tables and figures", "",
            "Towards Efficient Methods for Training Robust Deep Neural Networks (Bhat, Tsipras, Mądry 2018). Accuracies are "
            "of so many examples as stand beside them, with 95 % (Wilson) intervals; losses are mean cross-entropies; one "
@@ -28,9 +28,9 @@ def write(out):
            "is the paper's size, 60,000 steps of batch 128; below it, steps are scaled, and batch 16, He initialisation, ε rising over the first fifth of the steps, and a learning rate that rises over the "
            "first tenth to the one named and falls to 0 at the end make something of so few.", ""]
   for name in there:
-    study = results.load(out, name)
+    study = outcomes.load(out, name)
     findings = importlib.import_module(f"tf_madry.studies.{name}").findings(study.data, study.settings)
-    lines += results.markdown(name, study, findings)
+    lines += outcomes.markdown(name, study, findings)
   missing = [name for name in STUDIES if name not in there]
   if missing:
     lines += ["## Not run", "", ", ".join(f"`{name}`" for name in missing), ""]

@@ -9,7 +9,7 @@ from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
 from tf_madry.studies import lab as labs
 from tf_madry.studies import plots, timing
-from tf_madry.studies.results import Claim, Figure, Findings, Table
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table
 from tf_madry.studies.simulation import Costs, simulate
 
 OPTIONS = ("t_adv", "t_train")

@@ -3,7 +3,7 @@
 import itertools
 
 from tf_madry.studies import plots
-from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("s_list", "rates")
 K = 8  # of training and of the final attack, as in all of §5

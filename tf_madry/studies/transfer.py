@@ -3,7 +3,7 @@
 import numpy as np
 
 from tf_madry.studies import plots
-from tf_madry.studies.results import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("k_list",)
 
