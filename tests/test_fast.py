@@ -14,10 +14,11 @@ from processes import run
 import tf_madry
 from tf_madry import checkpoints, datasets, machine, measure, model, optimizer, products, thresholds, training
 from tf_madry import config as configs
+from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
 
-SMALL = {"k": 3, "alpha": None, "batch_size": 8, "margin": 1.0, "initialization": "he", "eval_every": 0, "log_every": 2}
+SMALL = {"k": 3, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he", "eval_every": 0, "log_every": 2}
 
 
 def config(model_dir, **settings):
@@ -143,6 +144,17 @@ def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
   np.testing.assert_allclose(learner.step(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
 
 
+def test_the_hardest_of_the_candidates_are_trained_on(tmp_path):
+  learner = Learner(config(tmp_path, candidates=3, batch_size=4, precision="float32"), datasets.load())
+  indices = tf.range(100, 112)
+  images, labels = learner.batch(indices)
+  losses = xent(learner.trained(images), labels).numpy()
+  hardest = 100 + np.sort(np.argsort(losses)[-4:])
+  result = learner.step(indices, tf.constant(0))
+  assert learner.variables()["carried"].numpy().any(axis=(1, 2, 3)).nonzero()[0].tolist() == hardest.tolist()
+  assert sorted(result.labels.numpy()) == sorted(learner.batch(tf.constant(hardest))[1].numpy())
+
+
 def test_perturbations_begin_at_the_centre_or_at_random_points(tmp_path):
   dataset = datasets.load()
   begin = {start: Learner(config(tmp_path, random_start=start), dataset).variables()["carried"].numpy()
@@ -162,7 +174,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precisio
         return super().__call__(step)
     return Source(learner, batches)
 
-  settings = {"steps": 5, "precision": precision}
+  settings = {"steps": 5, "precision": precision, "candidates": 2}
   training.train(config(tmp_path / "straight", **settings))
   with pytest.raises(training.Stopped):
     training.train(config(tmp_path / "stopped", **settings), make_source=stopping)
@@ -199,7 +211,7 @@ def test_precisions_agree_on_what_they_compute():
 
 def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
   dataset = datasets.load()
-  settings = {"precision": "float32", "steps": 10}
+  settings = {"precision": "float32", "steps": 10, "batch_size": 2, "candidates": 2}
   plain = Learner(config(tmp_path, **settings), dataset)
   monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
   compiled = Learner(config(tmp_path, **settings), dataset)

@@ -14,11 +14,12 @@ from tf_madry.optimizer import Adam, ramp, rate
 
 
 class StepResult(NamedTuple):
-  """What a training step gives: `loss`, `accuracy` (scalars, before the update) and the `images` trained on."""
+  """What a training step gives: `loss`, `accuracy` (scalars, before the update), the `images` and `labels` trained on."""
 
   loss: tf.Tensor
   accuracy: tf.Tensor
   images: tf.Tensor
+  labels: tf.Tensor
 
 
 class Learner:
@@ -33,7 +34,7 @@ class Learner:
     trained: the model whose weights the optimizer moves; the same one where they are not averaged.
     craft: a compiled call, from (indices, step) to (adversarial images, labels).
     learn: a compiled call, from (images, labels, step) to a `StepResult`.
-    step: both in one compiled call, from (indices, step) to a `StepResult`.
+    step: both in one compiled call, from (indices, step) to a `StepResult`; of so many batches as `candidates` says.
   """
 
   def __init__(self, config, dataset):
@@ -116,7 +117,7 @@ class Learner:
       objective = tf.reduce_mean(losses) if mean else tf.reduce_sum(losses)
     gradients = tape.gradient(objective, [images, *(weight.value for weight in weights)])
     accuracy = tf.reduce_mean(tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32))
-    return StepResult(tf.reduce_mean(losses), accuracy, images), gradients
+    return StepResult(tf.reduce_mean(losses), accuracy, images, labels), gradients
 
   def _update(self, gradients, done):
     training = self.config.training
@@ -146,6 +147,7 @@ class Learner:
 
     Every example's perturbation goes on from where it was when the example last came (Zheng et al. 2020).
     """
+    indices = self._hardest(indices)
     images, labels = self.batch(indices)
     perturbation = self._carried.get(indices)  # in units of the ball's radius, which may rise
     attack = self.config.attack
@@ -157,23 +159,36 @@ class Learner:
       epsilon = attack.epsilon * self._part_of_epsilon(done)
       adversarial = linf.project(images + epsilon * perturbation, linf.ball(images, epsilon))
       self._follow()
-      (loss, accuracy, _), gradients = self._differentiate(adversarial, labels)
+      (loss, accuracy, *_), gradients = self._differentiate(adversarial, labels)
       self._update(gradients, done)
       perturbation = tf.clip_by_value(perturbation + self._stride * tf.sign(gradients[0]), -1.0, 1.0)
       replay += 1
     self._carried.put(indices, perturbation)
     self._average(step)
-    return StepResult(loss, accuracy, adversarial)
+    return StepResult(loss, accuracy, adversarial, labels)
+
+  def _hardest(self, indices):
+    """A batch of the examples whose natural images have the highest loss, of all those that were drawn for it.
+
+    What the network is sure of already hardly moves the weights, attacked or not, and costs as much as any other example.
+    To choose takes a forward pass of what is drawn (Jiang et al. 2019).
+    """
+    if self.config.training.candidates == 1:
+      return indices
+    self._follow()
+    images, labels = self.batch(indices)
+    hardest = tf.math.top_k(xent(self._computing(images), labels), self.config.training.batch_size).indices
+    return tf.gather(indices, hardest)
 
   @property
   def _stride(self):
     attack = self.config.attack
     return attack.step_size / attack.epsilon if attack.epsilon else 0.0
 
-  def rescore(self, result, indices):
+  def rescore(self, result):
     """A `StepResult` with loss and accuracy of the result, in float32, on the images that were just trained on."""
-    right, losses = measure.score(self.model, result.images, tf.gather(self._labels, indices))
-    return StepResult(tf.reduce_mean(losses), tf.reduce_mean(tf.cast(right, tf.float32)), result.images)
+    right, losses = measure.score(self.model, result.images, result.labels)
+    return result._replace(loss=tf.reduce_mean(losses), accuracy=tf.reduce_mean(tf.cast(right, tf.float32)))
 
   def variables(self):
     """{name: variable} of everything that a checkpoint has to hold."""

@@ -90,7 +90,7 @@ def train(config, *, resume=True, make_source=Synchronous, deadline=None):
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
   dataset = datasets.load(config.training.dataset)
-  batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
+  batches = datasets.Batches(len(dataset.train), config.training.drawn, config.training.seed)
   with files.exclusive(config.run.model_dir), stop_requests() as stop:
     checkpoint = checkpoints.read_newest(config.run.model_dir)
     config = _settled(config, checkpoint, deadline)
@@ -171,7 +171,7 @@ def _loop(config, learner, source, batches, dataset, progress, start, stop):
       save(config, learner, source, progress, step)
       raise SourceError(f"{error}; saved after step {step:,}") from error
     if logs and config.training.precision != "float32":
-      result = learner.rescore(result, batches.indices(step))
+      result = learner.rescore(result)
     loss = float(result.loss)
     progress.timed(time.monotonic() - began)
     if not math.isfinite(loss):
@@ -238,6 +238,8 @@ def describe(config, start):
   if training.replay:
     against = (f"ε = {attack.epsilon:g}: each batch {attack.k} times, α = {attack.step_size:.4g}, perturbations carried "
                "from epoch to epoch")
+  if training.candidates > 1:
+    against += f", the hardest {training.batch_size} of {training.drawn} examples a step"
   if training.margin != 1:
     against += f", in a ball of {training.margin:g} ε"
   yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "

@@ -33,7 +33,7 @@ class Options:
   rates: tuple | None = None  # learning rates; every s_list is trained with the first, others look for the break
   long: float | None = None  # times the steps of the others that the long run takes (Figure 7: 5), 0 for none
   slice: int = 100  # training steps by which `headline` extrapolates, of recipes that it does not run to their end
-  headline_n: int = 500  # test images that it attacks: the suite takes some seconds for each
+  headline_n: int = 1_000  # test images that it attacks: the suite takes some seconds for each
   t_adv: float | None = None  # seconds to craft a batch; None: measured
   t_train: float | None = None  # seconds to train on one; None: measured
 
