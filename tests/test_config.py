@@ -59,6 +59,14 @@ def test_flags_win_over_recipe_over_file_over_paper(tmp_path):
   assert config.training.steps == 60_000  # the paper
 
 
+def test_the_step_of_a_recipe_goes_with_epsilon():
+  config, notices = configs.resolve({"epsilon": 0.1}, "fast")
+  assert config.attack.alpha == pytest.approx(0.1 * 0.15 / 0.3) and "α = 0.05" in notices[0]
+  assert configs.resolve({"epsilon": 0.1, "alpha": 0.02}, "fast")[0].attack.alpha == 0.02
+  assert configs.resolve({}, "fast")[0].attack.alpha == 0.15
+  assert configs.resolve({"epsilon": 0.1}, "paper")[0].attack.step_size == pytest.approx(2.5 * 0.1 / 8)
+
+
 def test_the_challenge_config_is_taken_as_it_is(tmp_path):
   config, notices = configs.resolve({}, None, write(tmp_path, CHALLENGE))
   assert config.attack == configs.AttackConfig(k=40, epsilon=0.3, alpha=0.01, random_start=True, loss="cw")

@@ -196,6 +196,8 @@ FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
 def resolve(flags, recipe=None, path=None):
   """The effective config: what `flags` say, else the recipe, else the file, else the paper.
 
+  A recipe's α is a part of its ε: with another ε, and no α, on the command line it is as large a part of that.
+
   Args:
     flags: {name: value} of what was given on the command line.
     recipe: name in `RECIPES`, or None.
@@ -211,6 +213,9 @@ def resolve(flags, recipe=None, path=None):
   if recipe:
     require(recipe in RECIPES, "recipe", recipe, ", ".join(RECIPES))
     values |= {"recipe": recipe, **RECIPES[recipe]}
+    if values.get("alpha") and flags.get("epsilon") and not flags.get("alpha"):
+      values["alpha"] *= flags["epsilon"] / values["epsilon"]
+      notices = [*notices, f"α = {values['alpha']:.4g}: as large a part of ε as in recipe {recipe}"]
   elif values.get("recipe"):
     require(values["recipe"] in RECIPES, "recipe", values["recipe"], ", ".join(RECIPES))
     values = RECIPES[values["recipe"]] | values

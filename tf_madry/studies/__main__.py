@@ -18,8 +18,8 @@ flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
 flags.DEFINE_boolean("plot_only", False, "draw again what was measured")
 flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
                   "of training (float32 at the paper's size, below it what is quicker here)")
-flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,2,4,8,16)")
-flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,4,8,16,32,64)")
+flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,2,4,8)")
+flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,8,16,32,64)")
 flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
                                  "training (1e-4,4e-4; below the paper's size 2e-3,1e-3,2.5e-4)")
 flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")

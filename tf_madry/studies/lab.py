@@ -64,7 +64,7 @@ def options(**given):
     defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8, 16), "s_list": (0, 4, 8, 16, 32, 64),
+    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8), "s_list": (0, 8, 16, 32, 64),
                 "rates": (2e-3, 1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
