@@ -94,7 +94,7 @@ def test_only_settings_that_change_the_weights_are_the_experiment():
 @pytest.mark.parametrize(("name", "value", "accepted"), [
     ("k", 0, "at least 1"), ("epsilon", -0.1, "from 0 to 1"), ("epsilon", 1.1, "from 0 to 1"),
     ("epsilon", float("nan"), "from 0 to 1"), ("alpha", 0.0, "above 0"), ("alpha", float("inf"), "above 0"),
-    ("batch_size", 0, "at least 1"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
+    ("batch_size", 0, "at least 1"), ("candidates", 0, "at least 1"), ("candidates", 2, "1 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
     ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, challenge, fast, natural"), ("seed", -1, "from 0"),
     ("checkpoint_every", 0, "at least 1"), ("eval_every", -1, "0 for never"),
 ])

@@ -18,7 +18,8 @@ from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
 
-SMALL = {"k": 3, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he", "eval_every": 0, "log_every": 2}
+SMALL = {"k": 3, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he",
+         "eval_every": 0, "log_every": 2}
 
 
 def config(model_dir, **settings):
@@ -243,6 +244,7 @@ def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch
     (["--loss=cw"], "loss is 'cw', accepted: xent in a recipe that replays"),
     (["--staleness=4"], "staleness is 4, accepted: 0 in a recipe that replays"),
     (["--precision=float16"], "float32|bfloat16"),
+    (["--batch_size=20000"], "batch_size is 20000, accepted: up to 18,333: of 55,000 training examples"),
 ])
 def test_bad_input_is_one_line(tmp_path, given, said):
   code, output = run("train.py", "--recipe=fast", "--batch_size=8", "--model_dir=run", *given, cwd=tmp_path)

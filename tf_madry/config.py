@@ -66,7 +66,8 @@ class TrainingConfig:
     require(self.batch_size >= 1, "batch_size", self.batch_size, "a whole number of examples, at least 1")
     require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
     for name, accepted in CHOICES.items():
-      require((name, getattr(self, name)) == ("precision", None) or getattr(self, name) in accepted, name, getattr(self, name), ", ".join(accepted))
+      value = getattr(self, name)
+      require((name, value) == ("precision", None) or value in accepted, name, value, ", ".join(accepted))
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
     require(0 < self.margin < float("inf"), "margin", self.margin, "a number above 0")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
@@ -74,7 +75,8 @@ class TrainingConfig:
     require(not (self.replay and self.staleness), "staleness", self.staleness,
             "0 in a recipe that replays its batches: they are trained on while they are crafted")
     require(self.candidates >= 1, "candidates", self.candidates, "a whole number of batches, at least 1")
-    require(self.replay or self.candidates == 1, "candidates", self.candidates, "1 in a recipe that does not replay its batches")
+    require(self.replay or self.candidates == 1, "candidates", self.candidates,
+            "1 in a recipe that does not replay its batches")
     require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
 
   @property

@@ -90,7 +90,11 @@ def train(config, *, resume=True, make_source=Synchronous, deadline=None):
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
   dataset = datasets.load(config.training.dataset)
-  batches = datasets.Batches(len(dataset.train), config.training.drawn, config.training.seed)
+  candidates, available = config.training.candidates, len(dataset.train)
+  if candidates > 1:
+    require(config.training.drawn <= available, "batch_size", config.training.batch_size,
+            f"up to {available // candidates:,}: of {available:,} training examples a step draws {candidates} batches")
+  batches = datasets.Batches(available, config.training.drawn, config.training.seed)
   with files.exclusive(config.run.model_dir), stop_requests() as stop:
     checkpoint = checkpoints.read_newest(config.run.model_dir)
     config = _settled(config, checkpoint, deadline)

@@ -70,7 +70,7 @@ def frame(x, y, size):
 
 
 def file_name(figure):
-  """Of the file to show for a `outcomes.Figure`."""
+  """Of the file to show for an `outcomes.Figure`."""
   return f"{figure.name}.{'gif' if figure.name.endswith('_animated') else 'png'}"
 
 

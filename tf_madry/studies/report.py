@@ -25,7 +25,8 @@ def write(out):
            "Towards Efficient Methods for Training Robust Deep Neural Networks (Bhat, Tsipras, Mądry 2018). Accuracies are "
            "of so many examples as stand beside them, with 95 % (Wilson) intervals; losses are mean cross-entropies; one "
            "seed, as in the paper; times are those of the runs as they were, on a machine that may have had other work. Scale 1 "
-           "is the paper's size, 60,000 steps of batch 128; below it, steps are scaled, and batch 16, He initialisation, ε rising over the first fifth of the steps, and a learning rate that rises over the "
+           "is the paper's size, 60,000 steps of batch 128; below it, steps are scaled, and "
+           "batch 16, He initialisation, ε rising over the first fifth of the steps, and a learning rate that rises over the "
            "first tenth to the one named and falls to 0 at the end make something of so few.", ""]
   for name in there:
     study = outcomes.load(out, name)
