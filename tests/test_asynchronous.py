@@ -1,7 +1,6 @@
 """Asynchronous training as a whole: real processes, really killed, frozen and interrupted."""
 
 import contextlib
-import copy
 import functools
 import json
 import multiprocessing
@@ -12,7 +11,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from others import Cliff, Stumble, arrays, publish
+from others import Cliff, Stumble
 from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, measure, training
@@ -78,107 +77,6 @@ def newest(folder):
   returned = checkpoint.arrays["tickets/returned"]
   assert len(set(returned)) == len(returned) == checkpoint.arrays["tickets/next_ticket"] - checkpoint.step
   return checkpoint
-
-
-# Weights.
-
-
-def same_arrays(left, right):
-  return all(np.array_equal(*pair) for pair in zip(left, right, strict=True))
-
-
-@pytest.fixture
-def weights():
-  """Those of the trainer, and those that a worker would have received."""
-  ours = Weights([array.shape for array in arrays(0)])
-  return ours, copy.copy(ours)
-
-
-def test_the_newest_weights_are_fetched_once(weights):
-  ours, theirs = weights
-  assert theirs.fetch() is None
-  for step in (0, 10, 20):
-    ours.publish(step, arrays(step))
-  assert same_arrays(theirs.fetch(), arrays(20))
-  assert theirs.step == 20
-  assert theirs.fetch() is None
-
-
-def test_a_damaged_snapshot_is_reported_once_and_the_old_weights_stay(weights, capsys):
-  ours, theirs = weights
-  ours.publish(0, arrays(0))
-  ours._contents[1][5] ^= np.uint64(1)
-  assert theirs.fetch() is None
-  assert capsys.readouterr().err == "warning: snapshot 1 of the weights is damaged: nothing to go on with yet\n"
-  ours.publish(1000, arrays(1000))
-  assert same_arrays(theirs.fetch(), arrays(1000))
-  ours.publish(2000, arrays(2000))
-  ours._headers[1]["step"] += 1
-  assert theirs.fetch() is None and theirs.fetch() is None
-  assert theirs.step == 1000
-  assert capsys.readouterr().err == "warning: snapshot 3 of the weights is damaged: going on with those of step 1,000\n"
-
-
-def test_a_snapshot_that_is_half_written_is_not_there_yet(weights, capsys):
-  ours, theirs = weights
-  for step in (0, 10):
-    ours.publish(step, arrays(step))
-  with pytest.raises(ZeroDivisionError):
-    ours.publish(20, (1 / 0 if number else array for number, array in enumerate(arrays(20))))
-  assert same_arrays(theirs.fetch(), arrays(10))
-  assert theirs.step == 10
-  assert theirs.fetch() is None
-  assert capsys.readouterr().err == ""
-
-
-def test_weights_are_never_torn(weights, capsys):
-  ours, theirs = weights
-  stop, connection = CONTEXT.Pipe()
-  process = CONTEXT.Process(target=publish, args=(ours, connection), daemon=True)
-  process.start()
-  fetched, last = 0, 0
-  while fetched < 200:
-    if found := theirs.fetch():
-      assert same_arrays(found, arrays(theirs.step))
-      assert theirs.step > last
-      fetched, last = fetched + 1, theirs.step
-  stop.send(None)
-  process.join()
-  assert capsys.readouterr().err == ""
-
-
-# Devices.
-
-
-def test_every_process_gets_a_device_of_its_own_as_long_as_there_are_any(monkeypatch):
-  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,GPU-5,-1,7")
-
-  def shared_out(**settings):
-    places, notices = devices.places(AsyncConfig(**settings))
-    return [place.environment["CUDA_VISIBLE_DEVICES"] for place in places], notices
-
-  assert shared_out(workers=3) == (["0", "1", "2", "3"], [])
-  assert shared_out(workers=1, devices="3, GPU-5") == (["3", "GPU-5"], [])
-  names, (notice,) = shared_out(workers=4, devices="0,2")
-  assert names == ["0", "2", "0", "2", "0"]
-  assert notice == "5 processes on 2 GPUs (0, 2): some share one"
-  for wrong in ("7", "0,9", "0,,1", "cpu"):
-    with pytest.raises(UserError, match=f"devices is '{wrong}', accepted: numbers out of 0, 1, 2, 3, GPU-5"):
-      shared_out(devices=wrong)
-  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-  with pytest.raises(UserError, match="devices is '0', accepted: nothing, since there is no GPU here"):
-    shared_out(devices="0")
-
-
-@pytest.mark.parametrize(("cores", "workers", "threads", "noticed"), [
-    (8, 0, [None], False), (8, 3, [2, 2, 2, 2], False), (8, 2, [4, 2, 2], False), (2, 1, [1, 1], False),
-    (2, 2, [1, 1, 1], True), (1, 1, [1, 1], True)])
-def test_without_gpus_the_cores_are_shared_out(monkeypatch, cores, workers, threads, noticed):
-  monkeypatch.setattr(devices, "gpus", lambda: [])
-  monkeypatch.setattr(devices, "cores", lambda: cores)
-  places, notices = devices.places(AsyncConfig(workers=workers))
-  assert places == [devices.Place(NO_GPU, number) for number in threads]
-  assert bool(notices) == noticed
 
 
 # Staleness.
