@@ -61,9 +61,9 @@ def test_flags_win_over_recipe_over_file_over_paper(tmp_path):
 
 def test_the_step_of_a_recipe_goes_with_epsilon():
   config, notices = configs.resolve({"epsilon": 0.1}, "fast")
-  assert config.attack.alpha == pytest.approx(0.1 * 0.15 / 0.3) and "α = 0.05" in notices[0]
+  assert config.attack.alpha == pytest.approx(0.1 * 0.2 / 0.3) and "α = 0.06667" in notices[0]
   assert configs.resolve({"epsilon": 0.1, "alpha": 0.02}, "fast")[0].attack.alpha == 0.02
-  assert configs.resolve({}, "fast")[0].attack.alpha == 0.15
+  assert configs.resolve({}, "fast")[0].attack.alpha == 0.2
   assert configs.resolve({"epsilon": 0.1}, "paper")[0].attack.step_size == pytest.approx(2.5 * 0.1 / 8)
 
 
@@ -94,7 +94,8 @@ def test_only_settings_that_change_the_weights_are_the_experiment():
 @pytest.mark.parametrize(("name", "value", "accepted"), [
     ("k", 0, "at least 1"), ("epsilon", -0.1, "from 0 to 1"), ("epsilon", 1.1, "from 0 to 1"),
     ("epsilon", float("nan"), "from 0 to 1"), ("alpha", 0.0, "above 0"), ("alpha", float("inf"), "above 0"),
-    ("batch_size", 0, "at least 1"), ("candidates", 0, "at least 1"), ("candidates", 2, "1 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
+    ("batch_size", 0, "at least 1"), ("candidates", 0, "at least 1"), ("candidates", 2, "1 in a recipe that does not replay"),
+    ("lead", -1, "at least 0"), ("lead", 1, "0 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
     ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, challenge, fast, natural"), ("seed", -1, "from 0"),
     ("checkpoint_every", 0, "at least 1"), ("eval_every", -1, "0 for never"),
 ])

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import keras
 import numpy as np
@@ -18,7 +17,7 @@ from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
 
-SMALL = {"k": 3, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he",
+SMALL = {"k": 3, "lead": 0, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he",
          "eval_every": 0, "log_every": 2}
 
 
@@ -136,6 +135,21 @@ def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path)
   assert np.mean(reached >= 105) > 0.8
 
 
+@pytest.mark.parametrize("lead", [1, 2])
+def test_steps_before_the_first_update_are_the_attack_alone(tmp_path, lead):
+  learner = Learner(config(tmp_path, k=3, alpha=0.12, lead=lead, precision="float32", ramp=0.0, schedule="constant"),
+                    datasets.load())
+  indices = tf.constant([0, 1, 2, 3])
+  images, labels = learner.batch(indices)
+  before = [weight.numpy() for weight in learner.trained.weights]
+  expected = PGD(k=lead, alpha=0.12, random_start=False)(learner.trained, images, labels)
+  result = learner.step(indices, tf.constant(0))
+  assert int(learner.optimizer.iterations) == 3 - lead
+  assert any((weight.numpy() != old).any() for weight, old in zip(learner.trained.weights, before, strict=True))
+  if lead == 2:  # with more updates, the last images are of weights that have changed
+    np.testing.assert_allclose(result.images, expected, atol=1e-6)
+
+
 def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
   learner = Learner(config(tmp_path, k=1, precision="float32", ramp=0.0), datasets.load())
   indices = tf.constant([0, 1])
@@ -225,16 +239,28 @@ def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
   assert compiled.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")
 
 
+class Clock:
+  """Of a machine where nothing takes any time but to look at the clock, a second."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def monotonic(self):
+    self.now += 1.0
+    return self.now
+
+
 def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
-  monkeypatch.setattr(training, "LOOP_SHARE", 5e-4)
-  training.train(config(tmp_path / "timed"), deadline=time.monotonic() + 1000)
-  steps = json.loads((tmp_path / "timed" / "config.json").read_text())["steps"]
-  assert steps != configs.RECIPES["fast"]["steps"]
-  training.train(config(tmp_path / "told", steps=steps))
+  monkeypatch.setattr(training, "time", Clock())
+  # A step takes a second, and these are looked at; 3.8 s are left to the loop in the end.
+  deadline = 2 * (1 + training.PACE_STEPS) + 1 + training.ENDING + 4
+  training.train(config(tmp_path / "timed"), deadline=deadline)
+  assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
+  training.train(config(tmp_path / "told", steps=3))
   assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
   # The same command goes on with the steps that it once decided on.
-  training.train(config(tmp_path / "timed"), deadline=time.monotonic() + 1000)
-  assert arrays(tmp_path / "timed")["step"] == steps
+  training.train(config(tmp_path / "timed"), deadline=deadline)
+  assert arrays(tmp_path / "timed")["step"] == 3
 
 
 @pytest.mark.parametrize(("given", "said"), [

@@ -53,7 +53,8 @@ class TrainingConfig:
   ramp: float = 0.0  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = 1.0  # radius of the ball that is trained in, in units of ε
   averaging: float = 0.0  # decay, by step, of the running average of the weights that is the result; 0: none
-  replay: bool = False  # κ updates a batch, each from the same backward pass as the attack's step (Shafahi et al. 2019)
+  replay: bool = False  # updates of the weights from the same backward passes as the attack's steps (Shafahi et al. 2019)
+  lead: int = 0  # of the κ steps on a batch that is replayed, how many come before the first that updates the weights
   candidates: int = 1  # batches drawn for each one trained on, which is made of their hardest examples (Jiang et al. 2019)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
   # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
@@ -77,6 +78,8 @@ class TrainingConfig:
     require(self.candidates >= 1, "candidates", self.candidates, "a whole number of batches, at least 1")
     require(self.replay or self.candidates == 1, "candidates", self.candidates,
             "1 in a recipe that does not replay its batches")
+    require(self.lead >= 0, "lead", self.lead, "a whole number of steps, at least 0")
+    require(self.replay or self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
     require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
 
   @property
@@ -126,9 +129,9 @@ RECIPES = {
               "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
     "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
                   "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
-    "fast": {"k": 3, "epsilon": 0.3, "alpha": 0.15, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
+    "fast": {"k": 3, "epsilon": 0.3, "alpha": 0.2, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
              "steps": 2_400, "batch_size": 32, "learning_rate": 1e-3, "reduction": "mean", "initialization": "threshold",
-             "schedule": "linear", "ramp": 0.05, "margin": 1.08, "candidates": 3, "averaging": 0.98, "precision": None},
+             "schedule": "linear", "ramp": 0.05, "margin": 1.08, "candidates": 3, "lead": 1, "averaging": 0.98, "precision": None},
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }
 

@@ -73,9 +73,9 @@ class Learner:
     """(float32 images, labels) of training examples by number."""
     return datasets.as_float(tf.gather(self._images, indices)), tf.gather(self._labels, indices)
 
-  def _done(self, step, replay=0):
-    """The share of the run that has been done."""
-    part = tf.cast(replay, tf.float32) / self.config.attack.k
+  def _done(self, step, number=0):
+    """The share of the run that has been done, before a step of the attack by number."""
+    part = tf.cast(number, tf.float32) / self.config.attack.k
     return (tf.cast(step, tf.float32) + part) / self._steps
 
   def _part_of_epsilon(self, done):
@@ -143,29 +143,45 @@ class Learner:
     return self.minimise(*self._craft(indices, step), step)
 
   def _replay(self, indices, step):
-    """κ updates on one batch, with the gradients of images and weights from one backward pass (Shafahi et al. 2019).
+    """κ steps of the attack on one batch, and from the same backward passes updates of the weights (Shafahi et al. 2019).
 
-    Every example's perturbation goes on from where it was when the example last came (Zheng et al. 2020).
+    The first steps may go without: an update against an attack that has hardly begun is worth less than it costs. Every
+    example's perturbation goes on from where it was when the example last came (Zheng et al. 2020).
     """
+    self._follow()
     indices = self._hardest(indices)
     images, labels = self.batch(indices)
-    perturbation = self._carried.get(indices)  # in units of the ball's radius, which may rise
-    attack = self.config.attack
-    replay = tf.constant(0)
+    perturbation = self._carried.get(indices)
+    number = tf.constant(0)
+    while number < self._lead:
+      adversarial, epsilon = self._perturbed(images, perturbation, self._done(step, number))
+      gradient, *_ = pgd.differentiate(self._computing, xent, adversarial, (labels,))
+      perturbation = self._further(adversarial - images, gradient, epsilon)
+      number += 1
     loss = accuracy = tf.constant(0.0)
     adversarial = images
-    while replay < attack.k:
-      done = self._done(step, replay)
-      epsilon = attack.epsilon * self._part_of_epsilon(done)
-      adversarial = linf.project(images + epsilon * perturbation, linf.ball(images, epsilon))
+    while number < self.config.attack.k:
+      done = self._done(step, number)
+      adversarial, epsilon = self._perturbed(images, perturbation, done)
       self._follow()
       (loss, accuracy, *_), gradients = self._differentiate(adversarial, labels)
       self._update(gradients, done)
-      perturbation = tf.clip_by_value(perturbation + self._stride * tf.sign(gradients[0]), -1.0, 1.0)
-      replay += 1
+      perturbation = self._further(adversarial - images, gradients[0], epsilon)
+      number += 1
     self._carried.put(indices, perturbation)
     self._average(step)
     return StepResult(loss, accuracy, adversarial, labels)
+
+  def _perturbed(self, images, perturbation, done):
+    """Adversarial images, from perturbations in units of the ball's radius, and that radius, which may rise."""
+    epsilon = self.config.attack.epsilon * self._part_of_epsilon(done)
+    return linf.project(images + epsilon * perturbation, linf.ball(images, epsilon)), epsilon
+
+  def _further(self, change, gradient, epsilon):
+    """A step of Eq. 5 from images changed by this much: the perturbation, in units of the ball's radius ε."""
+    # The radius may be 0 when training begins, and so is the change then.
+    perturbation = tf.math.divide_no_nan(change, epsilon)
+    return tf.clip_by_value(perturbation + self._stride * tf.sign(gradient), -1.0, 1.0)
 
   def _hardest(self, indices):
     """A batch of the examples whose natural images have the highest loss, of all those that were drawn for it.
@@ -175,10 +191,14 @@ class Learner:
     """
     if self.config.training.candidates == 1:
       return indices
-    self._follow()
     images, labels = self.batch(indices)
     hardest = tf.math.top_k(xent(self._computing(images), labels), self.config.training.batch_size).indices
     return tf.gather(indices, hardest)
+
+  @property
+  def _lead(self):
+    """Steps of the attack before the first that updates the weights; one always does."""
+    return min(self.config.training.lead, self.config.attack.k - 1)
 
   @property
   def _stride(self):

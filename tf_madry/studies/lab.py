@@ -172,7 +172,7 @@ class Lab:
       make_source: as for `training.train`.
     """
     identity = config.resolve(values)[0]
-    name = cache.digest(identity.experiment() | {"steps": identity.training.steps})
+    name = _name(identity)
     network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
     if not self._is_trained(network):
       attack, settings = network.config.attack, network.config.training
@@ -251,3 +251,10 @@ class Lab:
   def remember(self, key, compute):
     """As `cache.remember`, in this lab's folder."""
     return cache.remember(self._out, key, compute)
+
+
+def _name(identity):
+  """The short name of a network's settings. Those at their default do not count: a setting yet to come changes no name."""
+  default = config.Config().values()
+  told = {name: value for name, value in identity.experiment().items() if value != default[name]}
+  return cache.digest(told | {"steps": identity.training.steps})
