@@ -151,36 +151,33 @@ class Learner:
     self._follow()
     indices = self._hardest(indices)
     images, labels = self.batch(indices)
-    perturbation = self._carried.get(indices)
+    perturbation = self._carried.get(indices)  # in units of the ball's radius, which may rise
     number = tf.constant(0)
     while number < self._lead:
-      adversarial, epsilon = self._perturbed(images, perturbation, self._done(step, number))
+      adversarial = self._perturbed(images, perturbation, self._done(step, number))
       gradient, *_ = pgd.differentiate(self._computing, xent, adversarial, (labels,))
-      perturbation = self._further(adversarial - images, gradient, epsilon)
+      perturbation = self._further(perturbation, gradient)
       number += 1
     loss = accuracy = tf.constant(0.0)
     adversarial = images
     while number < self.config.attack.k:
       done = self._done(step, number)
-      adversarial, epsilon = self._perturbed(images, perturbation, done)
+      adversarial = self._perturbed(images, perturbation, done)
       self._follow()
       (loss, accuracy, *_), gradients = self._differentiate(adversarial, labels)
       self._update(gradients, done)
-      perturbation = self._further(adversarial - images, gradients[0], epsilon)
+      perturbation = self._further(perturbation, gradients[0])
       number += 1
     self._carried.put(indices, perturbation)
     self._average(step)
     return StepResult(loss, accuracy, adversarial, labels)
 
   def _perturbed(self, images, perturbation, done):
-    """Adversarial images, from perturbations in units of the ball's radius, and that radius, which may rise."""
     epsilon = self.config.attack.epsilon * self._part_of_epsilon(done)
-    return linf.project(images + epsilon * perturbation, linf.ball(images, epsilon)), epsilon
+    return linf.project(images + epsilon * perturbation, linf.ball(images, epsilon))
 
-  def _further(self, change, gradient, epsilon):
-    """A step of Eq. 5 from images changed by this much: the perturbation, in units of the ball's radius ε."""
-    # The radius may be 0 when training begins, and so is the change then.
-    perturbation = tf.math.divide_no_nan(change, epsilon)
+  def _further(self, perturbation, gradient):
+    # Within the ball, but not within the pixel range, where only the images are kept: no better, and no worse.
     return tf.clip_by_value(perturbation + self._stride * tf.sign(gradient), -1.0, 1.0)
 
   def _hardest(self, indices):
