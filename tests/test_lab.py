@@ -102,10 +102,15 @@ def test_a_stopped_network_goes_on_and_recording_does_not_change_it(tmp_path, ti
 
 
 def test_a_setting_that_is_new_leaves_the_names_of_networks_as_they_are(tmp_path, tiny, monkeypatch):
-  folder = tiny(tmp_path).network(k=1).config.run.model_dir
   known = configs.Config.experiment
-  monkeypatch.setattr(configs.Config, "experiment", lambda self: {
-    name: value for name, value in known(self).items() if name != "lead"})
+  with monkeypatch.context() as patch:
+    patch.setattr(configs.Config, "experiment", lambda self: {
+      name: value for name, value in known(self).items() if name != "lead"})
+    folder = tiny(tmp_path).network(k=1).config.run.model_dir
+  path = os.path.join(folder, "config.json")
+  values = cache.read(path)
+  del values["lead"]
+  cache.write(path, values)
   monkeypatch.setattr(training, "train", forbidden)
   assert tiny(tmp_path).network(k=1).config.run.model_dir == folder
 

@@ -189,12 +189,11 @@ class Lab:
     newest = next(iter(checkpoints.list_paths(model_dir)), None)
     if newest is None or os.path.basename(newest) != f"step-{network.steps:08d}.npz":
       return False
-    theirs = cache.read(os.path.join(model_dir, "config.json"))
-    theirs.pop("versions", None)
+    theirs = config.Config.from_values(config.read_file(os.path.join(model_dir, "config.json"))[0]).values()
     ours = network.config.experiment()
-    other = [name for name in ours if theirs.get(name) != ours[name]]
+    other = [name for name in ours if theirs[name] != ours[name]]
     if other:
-      raise UserError(f"{model_dir!r} holds a network with {other[0]} {theirs.get(other[0])!r}, not {ours[other[0]]!r} as its "
+      raise UserError(f"{model_dir!r} holds a network with {other[0]} {theirs[other[0]]!r}, not {ours[other[0]]!r} as its "
                       "name says; remove it, or choose another --out")
     return True
 
