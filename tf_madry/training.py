@@ -240,8 +240,8 @@ def describe(config, start):
   against = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
              f"{'random start' if attack.random_start else 'no random start'}") if training.adversarial else "nothing"
   if training.replay:
-    against = (f"ε = {attack.epsilon:g}: κ = {attack.k}, α = {attack.step_size:.4g}, an update of the weights with each step"
-               f"{f' but the first {training.lead}' if training.lead else ''}, perturbations carried from epoch to epoch")
+    against = (f"ε = {attack.epsilon:g}: κ = {attack.k}, α = {attack.step_size:.4g}, of which the last "
+               f"{max(1, attack.k - training.lead)} update the weights, perturbations carried from epoch to epoch")
   if training.candidates > 1:
     against += f", the hardest {training.batch_size} of {training.drawn} examples a step"
   if training.margin != 1:
