@@ -252,7 +252,7 @@ class Clock:
 
 def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
   monkeypatch.setattr(training, "time", Clock())
-  # A step takes a second, and these are looked at; 3.8 s are left to the loop in the end.
+  # A step takes a second, and each that is timed two looks; a little less than 4 s are left to the loop in the end.
   deadline = 2 * (1 + training.PACE_STEPS) + 1 + training.ENDING + 4
   training.train(config(tmp_path / "timed"), deadline=deadline)
   assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3

@@ -21,8 +21,8 @@ from tf_madry.progress import Progress
 from tf_madry.signals import stop_requests
 
 PACE_STEPS = 10  # that a deadline's pace is measured on
-ENDING = 8.0  # seconds that the last evaluation and checkpoint are reckoned to take
-LOOP_SHARE = 0.95  # of the time, that is spent inside the steps and not on what is logged and saved in between
+ENDING = 10.0  # seconds that the last evaluation and checkpoint are reckoned to take
+LOOP_SHARE = 0.93  # of the time, that is spent inside the steps and not on what is logged and saved in between
 VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
 
 
