@@ -1,7 +1,6 @@
 """The ring between real processes, with real kills."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import random
@@ -14,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from test_tickets import consumed_once
 
 from tf_madry.asynchronous.dealer import Dealer, Tickets
 from tf_madry.asynchronous.ring import Ring, RingWorker, TrainerGone
@@ -146,12 +146,6 @@ def tmpfs(tmp_path):
 def free(directory):
   room = os.statvfs(directory)
   return room.f_bavail * room.f_frsize
-
-
-def consumed_once(consumed, tickets):
-  """Every ticket below the next one is either consumed, once, or still to come."""
-  state = tickets.state()
-  assert sorted(consumed + state["returned"]) == list(range(state["next_ticket"]))
 
 
 # Each batch once and whole.
@@ -370,35 +364,6 @@ def test_waiting_has_an_end_on_both_sides(desk):
 
 
 # Stop and go on.
-
-
-def test_tickets_survive_any_number_of_stops():
-  chance = random.Random(1)
-  tickets, consumed, held = Tickets(), [], []
-  for _ in range(5000):
-    act = chance.random()
-    if act < 0.5:
-      held.append(tickets.draw())
-      assert held[-1] not in consumed and len(set(held)) == len(held)
-    elif act < 0.97 and held:
-      ticket = held.pop(chance.randrange(len(held)))
-      if act < 0.85:
-        tickets.consume(ticket)
-        consumed.append(ticket)
-      else:
-        tickets.give_back(ticket)
-    elif act >= 0.97:
-      tickets, held = Tickets(**json.loads(json.dumps(tickets.state()))), []
-  assert len(consumed) > 500
-  consumed_once(consumed, tickets)
-
-
-def test_the_lowest_ticket_is_drawn_first():
-  tickets = Tickets(6, [5, 1, 4])
-  assert [tickets.draw() for _ in range(4)] == [1, 4, 5, 6]
-  for ticket in (6, 4, 5):
-    tickets.give_back(ticket)
-  assert [tickets.draw() for _ in range(4)] == [4, 5, 6, 7]
 
 
 def test_a_run_that_was_stopped_consumes_what_was_on_its_way(crew):
