@@ -1,7 +1,9 @@
 """What other processes do in tests. Without TensorFlow: a worker must not have it before it has arrived at its place."""
 
+import contextlib
 import dataclasses
 import os
+import resource
 
 import numpy as np
 
@@ -26,6 +28,25 @@ class Stumble(Place):
       open(self.marker, "w").close()
       raise RuntimeError("over the doorstep")
     super().enter()
+
+
+@contextlib.contextmanager
+def limited(limit, value):
+  """A resource of this process, as `resource.RLIMIT_NOFILE`, cut down while the block lasts."""
+  before = resource.getrlimit(limit)
+  resource.setrlimit(limit, (value, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(limit, before)
+
+
+def pretend_gpus(number, folder, monkeypatch):
+  """Has the `nvidia-smi` of this process and of those it starts list so many GPUs; `folder` is where it is put."""
+  script = folder / "nvidia-smi"
+  script.write_text("#!/bin/sh\n" + "".join(f"echo 'GPU {gpu}: Pretended (UUID: GPU-{gpu})'\n" for gpu in range(number)))
+  script.chmod(0o755)
+  monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def arrays(step, size=20_000):

@@ -6,23 +6,28 @@ import json
 import multiprocessing
 import os
 import pathlib
+import resource
 import signal
 import textwrap
+import types
 
 import numpy as np
 import pytest
-from others import Cliff, Stumble
+from others import Cliff, Stumble, limited, pretend_gpus
 from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, measure, training
 from tf_madry import config as configs
-from tf_madry.asynchronous import devices, trainer
+from tf_madry.asynchronous import devices, launch, trainer
 from tf_madry.asynchronous.dealer import Dealer, Tickets
 from tf_madry.asynchronous.ring import Ring, RingWorker
 from tf_madry.asynchronous.weights import Weights
+from tf_madry.asynchronous.worker import Board
 from tf_madry.attacks.pgd import PGD
 from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
+from tf_madry.learner import Learner
+from tf_madry.optimizer import rate
 
 CONTEXT = multiprocessing.get_context("spawn")
 SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 5, "summary_every": 5, "reload_every": 5}
@@ -63,6 +68,11 @@ def restarts(folder):
 def workers_of(process):
   children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
   return [int(pid) for pid in children if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def blocks_ctrl_c(pid):
+  status = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+  return bool(int(status["SigBlk"], 16) >> signal.SIGINT - 1 & 1)
 
 
 def alive(pid):
@@ -120,7 +130,29 @@ def test_no_more_batches_than_allowed_are_on_their_way(in_flight):
     dealer.close()
 
 
+def test_the_time_that_a_replacement_was_blocked_counts_from_its_start(tmp_path):
+  log = trainer._Log(config(tmp_path), types.SimpleNamespace(waited=0.0))
+  # The first batches of the replacement were too stale: the next one's number goes on from its predecessor's.
+  for sequence, blocked in enumerate((50.0, 70.0, 1.0), 1):
+    log.begin()
+    log.add(0, 0, types.SimpleNamespace(worker=0, sequence=sequence, blocked=blocked))
+  assert log.values()["workers_blocked"] > 0
+
+
 # Training.
+
+
+def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path):
+  settings = config(tmp_path, steps=10, schedule="linear", averaging=0.9)
+  dataset = datasets.load()
+  batches = datasets.Batches(len(dataset.train), settings.training.batch_size, settings.training.seed)
+  ours, theirs = Learner(settings, dataset), Learner(settings, dataset)
+  with contextlib.closing(trainer.Asynchronous(ours, batches, places=[None])) as source:
+    source._tickets = Tickets(next_ticket=25)  # further than the run has steps
+    source._own(5)
+  theirs.learn(*theirs.craft(batches.indices(25), 25), 5)
+  assert float(ours.optimizer.learning_rate) == float(rate("linear", settings.training.learning_rate, 0.5))
+  assert all(np.array_equal(*pair) for pair in zip(ours.model.weights, theirs.model.weights, strict=True))
 
 
 def test_without_workers_it_is_train_py(tmp_path):
@@ -148,7 +180,7 @@ def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, mo
   assert "raised the error above" in output.err
   assert "snapshot 4 of the weights is damaged: going on with those of step 2" in output.err
   last = rows(tmp_path)[-1]
-  assert (last["staleness_max"], last["thrown_away"], last["restarts"]) == (0, 1, 1)
+  assert [last[name] for name in ("staleness_max", "thrown_away", "restarts", "torn")] == [0, 1, 1, 0]
   assert last["staleness_histogram"] == {"0": 5}
   from tensorboard.backend.event_processing import event_accumulator
   tags = event_accumulator.EventAccumulator(str(tmp_path / "run")).Reload().Tags()["tensors"]
@@ -170,13 +202,22 @@ def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd)
   assert multiprocessing.active_children() == []
 
 
+def test_a_worker_that_there_are_no_descriptors_for_is_one_line():
+  crew = launch.Crew([devices.Place(NO_GPU, 1)], Board(1), types.SimpleNamespace(lost=[]), ())
+  with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(training.SourceError) as error:
+    crew.look_after()
+  assert str(error.value) == "worker 0 cannot be started: Too many open files"
+
+
 def test_killed_frozen_and_interrupted(tmp_path):
-  segments = set(os.listdir("/dev/shm"))
   process = begin(tmp_path, "--workers=2", "--steps=100000")
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))
     killed, frozen = workers_of(process)
+    assert blocks_ctrl_c(killed) and blocks_ctrl_c(frozen)
+    memory = [line for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines() if "/dev/shm/" in line]
+    assert memory and all(line.endswith("(deleted)") for line in memory), "memory with a name could be left behind"
     os.kill(killed, signal.SIGKILL)
     os.kill(frozen, signal.SIGSTOP)
     until(lambda: restarts(tmp_path) == 2)
@@ -192,7 +233,6 @@ def test_killed_frozen_and_interrupted(tmp_path):
   assert f"(process {killed}) was ended by signal 9" in output
   assert f"(process {frozen}) gave no sign of life for 10 s" in output
   assert output.count("warning:") == 2 and "Traceback" not in output and "leaked" not in output, output
-  assert set(os.listdir("/dev/shm")) <= segments
   assert f"stopped after step {newest(tmp_path / 'run').step:,}" in output
 
 
@@ -244,6 +284,7 @@ def test_every_process_is_where_it_should_be(tmp_path, driver, monkeypatch):
 
 def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, driver, monkeypatch):
   training.train(config(tmp_path / "run", steps=3))
+  pretend_gpus(7, tmp_path, monkeypatch)
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
   process = begin(tmp_path, "--workers=2", "--steps=100000", "--devices=6,4", "--checkpoint_every=5", script=driver)
   with contextlib.ExitStack() as stack:

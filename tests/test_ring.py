@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from others import limited
 from test_tickets import consumed_once
 
 from tf_madry.asynchronous.dealer import Dealer, Tickets
@@ -395,14 +397,13 @@ def test_a_queue_that_does_not_fit_says_how_much_it_needs(tmpfs):
   assert free(tmpfs) == 4 << 20
 
 
-def test_memory_that_cannot_be_reserved_is_the_same_error():
-  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-  try:
-    with pytest.raises(UserError, match=r"needs \d+ bytes of shared memory, .* has \d+ bytes free \(File too large\)"):
-      Ring(1, BATCH, SHAPE)
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+@pytest.mark.parametrize(("limit", "value", "reason"), [
+  (resource.RLIMIT_FSIZE, 4096, "File too large"), (resource.RLIMIT_NOFILE, 0, "Too many open files"),
+])
+def test_memory_that_cannot_be_reserved_is_the_same_error(limit, value, reason):
+  with limited(limit, value), pytest.raises(UserError) as error:
+    Ring(1, BATCH, SHAPE)
+  assert re.search(rf"needs \d+ bytes of shared memory, .* has \d+ bytes free \({reason}\)$", str(error.value))
 
 
 @pytest.mark.parametrize("slots, batch_size", [(0, 1), (-1, 1), (1, 0)])

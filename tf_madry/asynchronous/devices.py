@@ -34,7 +34,7 @@ def places(settings):
     (places, notices): the `Place` of the trainer and of each worker in turn, and lines worth telling the user.
 
   Raises:
-    UserError: a device that there is not.
+    UserError: a device that there is not, or that CUDA_VISIBLE_DEVICES hides.
   """
   processes, present = 1 + settings.workers, gpus()
   chosen = [name.strip() for name in settings.devices.split(",")] if settings.devices else present
@@ -45,12 +45,13 @@ def places(settings):
 
 def _on_gpus(chosen, processes):
   notices, environment = [], {}
-  if processes > len(chosen):
-    notices.append(f"{processes} processes on {len(chosen)} GPU{'s' if len(chosen) > 1 else ''} ({', '.join(chosen)}): "
+  turns = list(itertools.islice(itertools.cycle(chosen), processes))
+  used = list(dict.fromkeys(turns))  # a device may be chosen twice
+  if processes > len(used):
+    notices.append(f"{processes} processes on {len(used)} GPU{'s' if len(used) > 1 else ''} ({', '.join(used)}): "
                    "some share one")
     # TensorFlow would give all of a GPU's memory to the process that comes first.
     environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
-  turns = itertools.islice(itertools.cycle(chosen), processes)
   return [Place({"CUDA_VISIBLE_DEVICES": name, **environment}) for name in turns], notices
 
 
@@ -69,16 +70,23 @@ def _on_cores(available, settings):
 
 def gpus():
   """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES knows them; found without TensorFlow."""
-  visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-  if visible is not None:
-    names = (name.strip() for name in visible.split(","))
-    return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))  # what CUDA makes of it
+  found, visible = _count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+  if visible is None:
+    return [str(number) for number in range(found)]
+
+  def known(name):
+    return int(name) < found if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
+
+  # CUDA stops at the first that is no GPU's: "-1", what schedulers give to a job without one, a number too high.
+  return list(itertools.takewhile(known, (name.strip() for name in visible.split(","))))
+
+
+def _count():
+  """How many GPUs this machine has."""
   if shutil.which("nvidia-smi"):
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    found = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-  else:
-    found = len(glob.glob("/dev/nvidia[0-9]*"))
-  return [str(number) for number in range(found)]
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+  return len(glob.glob("/dev/nvidia[0-9]*"))
 
 
 def cores():

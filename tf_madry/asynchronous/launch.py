@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import sys
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -78,20 +79,22 @@ class Crew:
     return self._workers[worker].patience > HEARTBEAT - _LATELY
 
   def _start(self, worker):
-    ours, theirs = _CONTEXT.Pipe()
-    hear, tell = _CONTEXT.Pipe(duplex=False)
     self._board.rows[worker] = 0, -1, 0
-    process = _CONTEXT.Process(
-      target=worker_lib.run, name=f"worker-{worker}", daemon=True,
-      args=(worker, self._places[worker], *self._shared, self._board, theirs, tell))
-    # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its own.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-      process.start()
+      ours, theirs = _CONTEXT.Pipe()
+      hear, tell = _CONTEXT.Pipe(duplex=False)
+      process = _CONTEXT.Process(
+        target=worker_lib.run, name=f"worker-{worker}", daemon=True,
+        args=(worker, self._places[worker], *self._shared, self._board, theirs, tell))
+      resource_tracker.ensure_running()  # else the first process starts it, which lets Ctrl-C through again
+      # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its own.
+      mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+      try:
+        process.start()
+      finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except OSError as error:
       raise SourceError(f"worker {worker} cannot be started: {error.strerror}") from error
-    finally:
-      signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
     tell.close()
     self._workers[worker] = _Worker(process, hear)

@@ -61,7 +61,7 @@ class Segment:
     buffer: the memory, as `mmap.mmap`. It lives as long as anything in any process refers to it.
 
   Raises:
-    UserError: there is not that much room.
+    UserError: there is not that much room, or the system does not grant it.
   """
 
   def __init__(self, size, purpose, directory=None):
@@ -72,17 +72,19 @@ class Segment:
     too_small = f"{purpose} needs {size} bytes of shared memory, {directory} has {free} bytes free"
     if room.f_blocks and size > free:  # a tmpfs without a limit has no blocks
       raise UserError(too_small)
-    self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed in close())
+    self._file = None
     try:
+      self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed in close())
       # Not just the length: writing to a hole that cannot be filled later is a SIGBUS.
       if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(self._file.fileno(), 0, size)
       else:
         os.truncate(self._file.fileno(), size)
+      self.buffer = mmap.mmap(self._file.fileno(), size)
     except OSError as error:
-      self._file.close()
+      if self._file:
+        self._file.close()
       raise UserError(f"{too_small} ({error.strerror})") from error
-    self.buffer = mmap.mmap(self._file.fileno(), size)
 
   def __getstate__(self):
     return reduction.DupFd(self._file.fileno())

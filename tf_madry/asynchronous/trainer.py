@@ -124,7 +124,9 @@ class Asynchronous:
 
   def _own(self, step):
     ticket = self._tickets.draw()
-    result = self._learner.step(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+    # As of a batch from a worker: the random start goes with the ticket, schedule and averaging with the step.
+    images, labels = self._learner.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+    result = self._learner.learn(images, labels, tf.constant(step))
     self._tickets.consume(ticket)
     self._publish(step + 1)
     return result
@@ -140,7 +142,7 @@ class Asynchronous:
 
   def report(self):
     """What is logged of the steps since the last line of metrics.jsonl; see `_Log.values`."""
-    values = self._log.values() | {"restarts": self._crew.restarts}
+    values = self._log.values() | {"restarts": self._crew.restarts, "torn": self._dealer.torn}
     if self._done % self._learner.config.run.log_every == 0:
       self._log.begin()
     return values
@@ -163,7 +165,7 @@ class _Log:
 
   def __init__(self, config, dealer):
     self._config, self._dealer = config, dealer
-    self._last = {}  # by worker: sequence number of its last batch, and the seconds it had been blocked by then
+    self._last = {}  # by worker: the seconds that it had been blocked by its last batch
     self.thrown_away = 0
     self.begin()
 
@@ -179,10 +181,10 @@ class _Log:
     self._staleness.append(staleness)
     self._crafted[1 + batch.worker if batch else 0] += 1
     if batch:
-      sequence, blocked = self._last.get(batch.worker, (0, 0.0))
-      # Its replacement has begun to count anew.
-      self._blocked += batch.blocked - (blocked if batch.sequence > sequence else 0.0)
-      self._last[batch.worker] = batch.sequence, batch.blocked
+      before = self._last.get(batch.worker, 0.0)
+      # Where it is less than before, its replacement has begun to count anew.
+      self._blocked += batch.blocked - (before if batch.blocked >= before else 0.0)
+      self._last[batch.worker] = batch.blocked
 
   def values(self):
     """The counts of the steps since `begin`.

@@ -17,6 +17,7 @@ import numpy as np
 
 from tf_madry.asynchronous import devices
 from tf_madry.benchmark.rounds import BATCH_SIZE, PATIENCE, spread
+from tf_madry.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -53,11 +54,13 @@ def _train(steps, every):
     try:
       while not (metrics.exists() and metrics.read_text().endswith("\n")):
         if process.poll() is not None:
-          raise RuntimeError(f"train.py ended with exit code {process.returncode}")
+          raise UserError(f"train.py ended with exit code {process.returncode}")
         time.sleep(0.02)
       seconds = time.perf_counter() - start
-      _, _, usage = os.wait4(process.pid, 0)
-      process.returncode = 0
+      _, status, usage = os.wait4(process.pid, 0)
+      process.returncode = os.waitstatus_to_exitcode(status)
+      if process.returncode:
+        raise UserError(f"train.py ended with exit code {process.returncode}")
     finally:
       process.kill()
     return Training([json.loads(line) for line in metrics.read_text().splitlines()], seconds, 1024 * usage.ru_maxrss)
@@ -89,7 +92,8 @@ def training_run(script, steps, workers=0, **flags):
       while not rows or rows[-1]["step"] - rows[0]["step"] < steps:
         time.sleep(0.2)
         if process.poll() is not None:
-          raise RuntimeError(f"{script} ended: {process.stdout.read()}")
+          said = process.stdout.read().rstrip().rpartition("\n")[2]
+          raise UserError(f"{script} ended with exit code {process.returncode}: {said}")
         rows = _rows_at_work(pathlib.Path(folder, "run", "metrics.jsonl"), workers)
       process.send_signal(signal.SIGINT)
       process.communicate(timeout=PATIENCE)
