@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+import itertools
 import os
 
 from absl import flags
@@ -65,13 +66,14 @@ def main():
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
   result = run(loaded, split, sources)
   if FLAGS.json:
-    evaluation.write_json(FLAGS.json, result, loaded, FLAGS.split, sources)
+    settings = {name: FLAGS[name].value for name in ("seed", "batch_size") if name in MODES[mode]}
+    evaluation.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
   return 0
 
 
 def check_flags():
   """Returns the name of the way of evaluating; `UserError` for flags that cannot be used, or not together."""
-  modes = [mode for mode in MODES if mode != "attack" and FLAGS[mode].value]
+  modes = [mode for mode in MODES if mode != "attack" and FLAGS[mode].value not in (None, False)]
   require(len(modes) <= 1, "flags", " ".join(f"--{mode}" for mode in modes), "one of them")
   mode = modes[0] if modes else "attack"
   for name in sorted(set().union(*MODES.values()) - MODES[mode]):
@@ -86,27 +88,38 @@ def check_flags():
   whole = FLAGS.split == "test" and FLAGS.num_examples is None
   require(whole or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
           "only with the whole test split, without --num_examples")
-  for name in OUTPUTS:
-    path = FLAGS[name].value
-    writable = path is None or (os.path.isdir(os.path.dirname(path) or ".") and not os.path.isdir(path))
-    require(writable, name, path, "a file in a directory that exists")
-  if FLAGS.attack_file:
-    same = os.path.realpath(FLAGS.attack_file) == os.path.realpath(FLAGS.predictions)
-    require(not same, "predictions", FLAGS.predictions, "another file than --attack_file")
+  require(FLAGS.attack_file != "", "attack_file", FLAGS.attack_file, "the path of a .npy file")
+  paths = {name: FLAGS[name].value for name in (*OUTPUTS, "attack_file")
+           if name in MODES[mode] and FLAGS[name].value is not None}
+  for name in [name for name in paths if name in OUTPUTS]:
+    require(can_write(paths[name]), name, paths[name],
+            "a file in a directory that exists and can be written, no device or pipe")
+    if os.path.islink(paths[name]):  # the link stays, what it points at is written
+      FLAGS[name].value = os.path.realpath(paths[name])
+  for one, other in itertools.combinations(paths, 2):
+    same = os.path.realpath(paths[one]) == os.path.realpath(paths[other])
+    require(not same, one, paths[one], f"another file than --{other}")
   return mode
+
+
+def can_write(path):
+  """Whether a file can be put at a path; not in place of a device or a pipe."""
+  folder = os.path.dirname(os.path.realpath(path))
+  return (os.path.basename(path) != "" and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+          and (os.path.isfile(path) or not os.path.exists(path)))
 
 
 def make_attack(config):
   """The attack that the flags and, where they say nothing, a model's `Config` ask for."""
   from tf_madry import attacks
   given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
-  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.attack), restarts=FLAGS.restarts)
+  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.judge), restarts=FLAGS.restarts)
 
 
 def epsilon_of(config):
   """ε by --epsilon, or as in training."""
   given = {} if FLAGS.epsilon is None else {"epsilon": FLAGS.epsilon}
-  return dataclasses.replace(config.attack, **given).epsilon
+  return dataclasses.replace(config.judge, **given).epsilon
 
 
 def run_attack(loaded, split, sources):
@@ -117,14 +130,14 @@ def run_attack(loaded, split, sources):
   attack = make_attack(loaded.config)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
   if FLAGS.attack == "suite":
-    say(f"{evaluation.title(loaded, FLAGS.split, len(split), sources)}; {attack}")
+    say(f"{evaluation.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)}; {attack}")
     folder = os.path.join(checkpoints.home(loaded.path), "suite")
     result, adversarial = suite.run(loaded, attack, split, **how, folder=folder, say=say)
     say("\n".join(suite.lines(result)))
   else:
     adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
     result = evaluation.evaluate(loaded, attack, split, **how, adversarial=adversarial)
-    say("\n".join(evaluation.lines(result, loaded, FLAGS.split, sources)))
+    say("\n".join(evaluation.lines(result, loaded, FLAGS.split, FLAGS.seed, sources)))
   if FLAGS.save_attack:
     challenge.write_attack(FLAGS.save_attack, adversarial)
     say(f"saved {FLAGS.save_attack}")
@@ -144,7 +157,7 @@ def run_attack_file(loaded, split, sources):
 def run_leaderboard(loaded, split, sources):
   """The standard rows, beside the published ones."""
   from tf_madry import checkpoints, evaluation, leaderboard
-  title = evaluation.title(loaded, FLAGS.split, len(split), sources)
+  title = evaluation.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   say(title)
   result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources, batch_size=FLAGS.batch_size,
                            seed=FLAGS.seed, folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"), say=say)

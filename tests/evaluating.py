@@ -31,19 +31,22 @@ def eval_script(*arguments):
     return eval_script.module.main()
 
 
-def toy(seed=1, n=60, wrap=None):
+def toy(seed=1, n=60, wrap=None, classes=5):
   """A small network and examples of which it gets nine in ten right: (`LoadedModel`, `Split`).
 
   Args:
+    seed: of weights and images.
+    n: number of examples.
     wrap: a function of the images that the network sees in their place.
+    classes: how many it tells apart.
   """
   keras.utils.set_random_seed(seed)
   images = keras.Input((6, 6, 1))
   seen = keras.layers.Lambda(wrap)(images) if wrap else images
   centred = keras.layers.Flatten()(keras.layers.Rescaling(1.0, offset=-0.5)(seen))
   hidden = keras.layers.Dense(32, activation="relu")(centred)
-  model = keras.Model(images, keras.layers.Dense(5)(hidden))
+  model = keras.Model(images, keras.layers.Dense(classes)(hidden))
   pixels = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 1), np.uint8)
   labels = tf.argmax(model(datasets.as_float(pixels)), -1).numpy().astype(np.int32)
-  labels[::10] = (labels[::10] + 1) % 5
+  labels[::10] = (labels[::10] + 1) % classes
   return checkpoints.LoadedModel(model, 1, configs.Config.from_values({}), "toy"), datasets.Split(pixels, labels)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_madry.attacks import APGD, APGDT, PGD, linf, losses
 from tf_madry.attacks.apgd import ascend
-from tf_madry.attacks.standing import outcome
+from tf_madry.attacks.standing import score
 from tf_madry.errors import UserError
 
 KEY = tf.constant([3, 4])
@@ -153,7 +153,7 @@ def test_the_first_success_is_kept_while_others_stand():
 
 def test_apgd_beats_as_many_steps_of_pgd_in_the_valley():
   images, labels = np.random.default_rng(1).random((50, 2, 2, 1)).astype(np.float32), np.zeros(50, np.int32)
-  by_apgd, by_pgd = (outcome(valley, attack(valley, images, labels), labels)[1].numpy()
+  by_apgd, by_pgd = (score(valley, attack(valley, images, labels), labels)[1].numpy()
                      for attack in (APGD(k=50), PGD(k=50)))
   assert np.mean(by_apgd) > np.mean(by_pgd)
 
@@ -168,7 +168,18 @@ def test_apgd_t_tries_the_targets_in_turn():
   images, labels = np.full((5, 1, 1, 1), 0.5, np.float32), np.zeros(5, np.int32)
   for targets, wrong in ((1, 0), (2, 1), (9, 1)):
     adversarial = APGDT(k=20, epsilon=0.2, targets=targets)(only_class_2, images, labels)
-    assert np.mean(outcome(only_class_2, adversarial, labels)[0]) == wrong
+    assert np.mean(~score(only_class_2, adversarial, labels)[0]) == wrong
+
+
+def test_an_answer_that_is_not_finite_is_no_success():
+  asked = tf.Variable(0)
+
+  def lost_at_the_fifth_question(images):
+    # The label is the last class: of NaN, argmax says the first.
+    return valley(images)[:, ::-1] + tf.where(asked.assign_add(1) == 5, float("nan"), 0.0)
+
+  run(lost_at_the_fifth_question, GREY, ZEROS + 2, loss=gain)
+  assert asked.numpy() == 101
 
 
 @pytest.mark.parametrize("build, words", [

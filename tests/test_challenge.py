@@ -71,8 +71,8 @@ def with_pixel(value, at=(11, 40)):
 @pytest.mark.parametrize(("change", "said"), [
     (lambda attack: attack[:, :783], r"shape of attack_file '.*' is \(30, 783\), accepted: \(30, 784\) or \(30, 28"),
     (lambda attack: attack[:29], r"is \(29, 784\)"), (lambda attack: attack.T, r"is \(784, 30\)"),
-    (lambda attack: attack.reshape(30, 1, 784), "accepted"), (lambda attack: attack.ravel(), "accepted"),
-    (lambda attack: np.zeros((0, 784), np.float32), "accepted|cannot be used"),
+    (lambda attack: attack.reshape(30, 1, 784), r"is \(30, 1, 784\)"), (lambda attack: attack.ravel(), r"is \(23520,\)"),
+    (lambda attack: np.zeros((0, 784), np.float32), r"is \(0, 784\)"),
     (lambda attack: (attack * 255).astype(np.uint8), "type of .* is 'uint8', accepted: float32 or float64"),
     (lambda attack: attack.astype(np.complex64), "complex64"),
     (with_pixel(np.nan), "example 11, row 1, column 12, is nan, accepted: finite"),
@@ -103,6 +103,18 @@ def cut_header(path, attack):
   os.truncate(path, 40)
 
 
+def of_shape(shape):
+  def write(path, attack):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(1000))
+  return write
+
+
+def open_quote(path, attack):
+  np.save(path, attack)
+  path.write_bytes(path.read_bytes().replace(b"}", b"]", 1))
+
+
 def pickled(path, attack):
   path.write_bytes(pickle.dumps(Bomb()))
 
@@ -123,6 +135,9 @@ def other_zip(path, attack):
 
 @pytest.mark.parametrize(("write", "said"), [
     (truncated, "cannot be used: mmap length is greater than file size"), (cut_header, "cannot be used"),
+    (open_quote, "cannot be used"), (of_shape((-30, 784)), "cannot be used: memory mapped length must be positive"),
+    (of_shape((10**30, 784)), "cannot be used: Python int too large"),
+    (of_shape((2**62, 784)), "cannot be used: array is too big"),
     (pickled, "is not a .npy file"), (pickled_array, "pickled objects, which are never loaded"),
     (archive, "is an archive"), (other_zip, "is an archive"),
     (lambda path, attack: path.write_bytes(b""), "is not a .npy file"),
@@ -229,6 +244,11 @@ def test_a_tf1_checkpoint_gives_the_same_logits(released, images, name):
   assert checkpoints.home(loaded.path) == folder
 
 
+def test_a_tf1_checkpoint_is_not_watched(released):
+  with pytest.raises(UserError, match=r"model_dir is .*, accepted: a directory that train.py writes to; "):
+    eval_script("--watch", f"--model_dir={released[0]}")
+
+
 def write_tf1(prefix, **changed):
   """A TF1 checkpoint with the challenge's variables, but for some: None leaves one out."""
   names = {f"Variable_{number}" if number else "Variable": path for number, path in enumerate(network.CHALLENGE_ORDER)}
@@ -297,6 +317,10 @@ def test_a_tf1_checkpoint_that_cannot_be_used_is_named(tmp_path, write, said):
     (["--save_attack=a.npy", "--num_examples=100"], "only with the whole test split"),
     (["--save_attack=a.npy", "--split=train"], "only with the whole test split"),
     (["--save_attack=none/a.npy"], "save_attack is 'none/a.npy', accepted: a file in a directory that exists"),
+    (["--json=/dev/null"], "json is '/dev/null', accepted: a file in"), (["--json="], "json is '', accepted: a file in"),
+    (["--json=a.json", "--save_attack=./a.json"], "json is 'a.json', accepted: another file than --save_attack"),
+    (["--attack_file=a.npy", "--json=a.npy"], "json is 'a.npy', accepted: another file than --attack_file"),
+    (["--attack_file="], "attack_file is '', accepted: the path of a .npy file"),
     (["--source=a", "--source=b"], "source is 'a, b', accepted: one model"),
     (["--attack=suite", "--restarts=2"], "restarts is 2, accepted: 1 with --attack suite"),
 ])

@@ -59,12 +59,28 @@ def test_flags_win_over_recipe_over_file_over_paper(tmp_path):
   assert config.training.steps == 60_000  # the paper
 
 
-def test_the_step_of_a_recipe_goes_with_epsilon():
-  config, notices = configs.resolve({"epsilon": 0.1}, "fast")
-  assert config.attack.alpha == pytest.approx(0.1 * 0.2 / 0.3) and "α = 0.06667" in notices[0]
-  assert configs.resolve({"epsilon": 0.1, "alpha": 0.02}, "fast")[0].attack.alpha == 0.02
-  assert configs.resolve({}, "fast")[0].attack.alpha == 0.2
-  assert configs.resolve({"epsilon": 0.1}, "paper")[0].attack.step_size == pytest.approx(2.5 * 0.1 / 8)
+def test_a_recipe_is_a_whole_method(tmp_path):
+  fast, _ = configs.resolve({"seed": 5}, "fast")
+  config, _ = configs.resolve({}, "paper", write(tmp_path, json.dumps(fast.values() | {"model_dir": ""})))
+  assert config == configs.resolve({"seed": 5}, "paper")[0]
+  config, _ = configs.resolve({"k": 4}, None, write(tmp_path, json.dumps(fast.values())))
+  assert config.training == fast.training  # without a recipe, the file's
+
+
+@pytest.mark.parametrize(("recipe", "file", "flags", "alpha"), [
+    ("fast", None, {}, 0.2), ("fast", None, {"epsilon": 0.1}, 0.2 / 3), ("fast", None, {"epsilon": 0.1, "alpha": 0.02}, 0.02),
+    (None, {"recipe": "fast", "epsilon": 0.1}, {}, 0.2 / 3), (None, {"recipe": "fast"}, {"epsilon": 0.1}, 0.2 / 3),
+    (None, {"recipe": "fast", "epsilon": 0.15, "alpha": 0.1}, {"epsilon": 0.1}, 0.2 / 3),
+    (None, {"recipe": "fast", "epsilon": 0.1, "alpha": 0.2}, {}, 0.2),
+    (None, {"recipe": "fast", "epsilon": 0.1, "alpha": 0.2}, {"epsilon": 0.15}, 0.2),
+    (None, {"recipe": "fast", "epsilon": 0.1, "alpha": None}, {"epsilon": 0.15}, 2.5 * 0.15 / 3),
+    ("paper", None, {"epsilon": 0.1}, 2.5 * 0.1 / 8), ("fast", {"alpha": 0.05}, {"epsilon": 0.1}, 0.2 / 3),
+    *(("natural", {"alpha": 0.05, **given}, {"epsilon": 0.1}, 0.05) for given in ({}, {"epsilon": 0.0}, {"epsilon": 0.2})),
+])
+def test_the_step_of_a_recipe_goes_with_epsilon(tmp_path, recipe, file, flags, alpha):
+  config, notices = configs.resolve(flags, recipe, file and write(tmp_path, json.dumps(file)))
+  assert config.attack.step_size == pytest.approx(alpha)
+  assert any("α = 0.06667" in notice for notice in notices) == (alpha == 0.2 / 3)
 
 
 def test_the_challenge_config_is_taken_as_it_is(tmp_path):
@@ -110,6 +126,9 @@ def test_values_out_of_range_name_value_and_what_is_accepted(name, value, accept
     ("{", "is not JSON"), ("[1]", "a JSON object"), ("\xff", "is not JSON"),
     ('{"k": "8"}', "k is '8', accepted: a whole number"), ('{"k": 8.5}', "a whole number"), ('{"k": true}', "a whole number"),
     ('{"random_start": 1}', "true or false"), ('{"epsilon": null}', "a number"), ('{"recipe": 3}', "recipe is 3"),
+    ('{"recipe": ["fast"]}', r"recipe is \['fast'\], accepted: a string"), ('{"recipe": "slow"}', "recipe is 'slow'"),
+    ('{"recipe": "fast", "epsilon": "0.1"}', "epsilon is '0.1', accepted: a number"),
+    ('{"recipe": "fast", "adversarial": false}', "adversarial is False, accepted: true in a recipe that replays"),
 ])
 def test_files_that_cannot_be_used(tmp_path, text, said):
   with pytest.raises(UserError, match=said) as error:

@@ -12,6 +12,7 @@ from evaluating import eval_script, train
 from processes import run, start, until
 
 from tf_madry import checkpoints, datasets, measure
+from tf_madry import config as configs
 from tf_madry import model as network
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
@@ -31,15 +32,19 @@ def test_an_interval_holds_its_accuracy(n):
 
 
 def test_what_is_printed_and_written(tmp_path, model_dir):
+  (tmp_path / "pred.npy").mkdir()  # where nothing is to be written
+  (tmp_path / "result.json").symlink_to("elsewhere.json")
   code, output = run("eval.py", f"--model_dir={model_dir}", "--k=2", "--epsilon=0.05", "--num_examples=150",
                      "--restarts=2", "--json=result.json", cwd=tmp_path)
   assert code == 0, output
   result = json.loads((tmp_path / "result.json").read_text())
+  assert (tmp_path / "result.json").is_symlink() and (tmp_path / "elsewhere.json").exists()
   low, high = result["adversarial_interval"]
   assert f"adversarial:  {result['adversarial_accuracy']:7.2%}  (95 % interval {low:.2%} to {high:.2%})" in output
-  assert "150 test examples" in output and "k=2" in output and "restarts=2" in output
+  assert "150 test examples; seed 0; " in output and "k=2" in output and "restarts=2" in output
   assert low < result["adversarial_accuracy"] < high and result["n"] == 150
   assert (result["model"], result["step"], result["split"]) == (checkpoints.list_paths(model_dir)[0], 12, "test")
+  assert (result["seed"], result["batch_size"]) == (0, 200)
   logits = checkpoints.load_model(model_dir).model(datasets.as_float(datasets.load().test.images[:150]))
   right = logits.numpy().argmax(-1) == datasets.load().test.labels[:150]
   assert result["natural_accuracy"] == pytest.approx(right.mean())
@@ -53,6 +58,17 @@ def test_settings_come_from_the_model_directory(tmp_path, monkeypatch, capsys, m
   assert "PGD(k=8, epsilon=0.3, alpha=None, random_start=True, loss='xent')" in capsys.readouterr().out
   assert eval_script(f"--checkpoint={checkpoints.list_paths(model_dir)[0]}", "--num_examples=20", "--loss=cw") == 0
   assert "loss='cw'" in capsys.readouterr().out
+
+
+def test_a_model_whose_training_is_no_attack_is_judged_by_the_papers(tmp_path, monkeypatch, capsys, model_dir):
+  monkeypatch.chdir(tmp_path)
+  arrays = checkpoints.read_newest(model_dir).arrays
+  arrays["model/logits/bias"] = np.full(10, np.nan, np.float32)
+  checkpoints.save("fast", 1, configs.resolve({"epsilon": 0.2}, "fast")[0], arrays, keep=1)
+  assert eval_script("--model_dir=fast", "--num_examples=20", "--restarts=2", "--json=a.json") == 0
+  assert "PGD(k=8, epsilon=0.2, alpha=None, random_start=True, loss='xent')" in capsys.readouterr().out
+  written = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+  assert written["natural_loss"] is None
 
 
 def test_an_attack_from_a_source(tmp_path, capsys, model_dir):
@@ -132,11 +148,18 @@ def seven_classes(folder):
     (["--json=none/a.json"], "json is 'none/a.json'"), (["--source=none"], "model is 'none'"),
     (["--watch", "--checkpoint=a"], "--checkpoint goes with .*, not with --watch"),
     (["--watch", "--model_dir=none"], "model_dir is 'none'"),
+    (["--watch", "--model_dir=empty", "--split=testing"], "split is 'testing'"),
+    (["--watch", "--model_dir=empty", "--num_examples=10001"], "number of examples is 10001"),
+    (["--watch", "--model_dir=empty", "--attack=deepfool"], "attack is 'deepfool'"),
+    (["--watch", "--model_dir=taken"], "'taken/eval' cannot be made or written"),
+    (["--attack=fgsm", "--restarts=2"], r"restarts is 2, accepted: 1 for FGSM\(epsilon=0.3, loss='xent'\), which does"),
 ])
 def test_bad_input_is_refused(tmp_path, monkeypatch, model_dir, arguments, said):
   monkeypatch.chdir(tmp_path)
   os.symlink(model_dir, "model")
   os.mkdir("empty")
+  os.mkdir("taken")
+  (tmp_path / "taken" / "eval").write_text("no directory")
   (tmp_path / "text.npz").write_text("no archive")
   if "--model_dir=other" in arguments:
     other_shape(tmp_path)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from evaluating import eval_script, toy, train
 from processes import start, until
 
-from tf_madry import checkpoints, datasets, hiding, leaderboard, suite, trials
+from tf_madry import checkpoints, datasets, hiding, leaderboard, measure, suite, trials
 from tf_madry.attacks.apgd import APGD
 from tf_madry.attacks.suite import Suite
 from tf_madry.errors import UserError
@@ -37,6 +37,8 @@ class Numbered:
 
 class Breaks:
   """An attack that breaks the given examples, and remembers which it was asked for."""
+
+  epsilon = 0.3
 
   def __init__(self, *numbers, value=0.3, stop_at=None):
     self.numbers, self.value, self.stop_at, self.calls = numbers, value, stop_at, []
@@ -86,6 +88,10 @@ def test_an_adversarial_example_counts_only_if_it_is_one(value, counts):
   known.run("a")
   assert known.broken("a").sum() == counts
   assert (known.adversarial[2, 1, 1, 0] != 0) == counts
+  images = np.empty(Numbered.images.shape, np.float32)
+  result = measure.measure(Numbered(), Breaks(2, value=value), Numbered.split, adversarial=images)
+  assert result.adversarial_accuracy == pytest.approx(1 - counts / 20)
+  assert np.abs(images - datasets.as_float(Numbered.images)).max() <= 0.3 + 1e-6
 
 
 @pytest.mark.parametrize(("pixel", "counts"), [(1.0, True), (1.0 + 1e-6, False)])
@@ -198,19 +204,21 @@ def test_an_honest_model_gets_no_warning(honest):
   assert honest[2].warnings == []
 
 
-@pytest.mark.parametrize("hide", ["saturated logits", "rounded pixels"])
+HIDING = {"rounded pixels": lambda images: tf.round(images * 64) / 64,
+          "gradients of NaN": lambda images: images + tf.sqrt(0 * images)}
+
+
+@pytest.mark.parametrize("hide", ["saturated logits", *HIDING])
 def test_a_model_that_hides_its_gradients_is_found_out(tmp_path, hide):
-  if hide == "rounded pixels":
-    loaded, split = toy(wrap=lambda images: tf.round(images * 64) / 64)
-  else:
-    loaded, split = toy()
+  loaded, split = toy(wrap=HIDING.get(hide))
+  if hide not in HIDING:
     output = loaded.model.layers[-1]
     output.set_weights([weights * 1e5 for weights in output.get_weights()])
   result, _ = suite.run(loaded, QUICK, split, batch_size=60, folder=str(tmp_path), say=lambda line: None)
   said = " ".join(result.warnings)
   assert "54 of 54 examples (100.0%) have an input gradient of exactly zero" in said
   assert "54 of 54 examples (100.0%) stand against PGD-40 at ε = 1" in said
-  assert ("fell to Square" if hide == "rounded pixels" else "fell to APGD-T or multi-targeted") in said
+  assert ("fell to Square" if hide in HIDING else "fell to APGD-T or multi-targeted") in said
 
 
 def test_a_comparison_counts_what_withstood_the_weak_and_fell_to_the_strong():
@@ -247,7 +255,20 @@ def test_rows_of_the_leaderboard_hold_what_they_contain(table):
   everything = np.logical_and.reduce([standing[name] for name in standing])
   np.testing.assert_array_equal(standing["all of the above"], everything)
   assert 0 < everything.mean() < standing["FGSM, cross-entropy"].mean()
-  assert said[0].startswith("at most ") and len(said) == 2 + len(result.rows)
+  assert said[0].startswith("about ") and len(said) == 2 + len(result.rows)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_model_of_few_classes_goes_without_apgd_t(tmp_path, classes):
+  (loaded, split), said, folder = toy(n=20, classes=classes), [], str(tmp_path)
+  result, _ = suite.run(loaded, Suite(epsilon=0.02, k=3, queries=10), split, folder=folder, say=said.append)
+  assert [member["name"] for member in result.members] == ["APGD-CE", "multi-targeted", "Square"]
+  table = leaderboard.run(loaded, split, 0.02, folder=folder, say=said.append, k=2, restarts=2, queries=10)
+  assert table.rows[-1]["accuracy"] <= result.adversarial_accuracy < result.natural_accuracy
+  left_out = f"left out: APGD-T, whose loss takes more classes than the model's {classes}; multi-targeted PGD tries them all"
+  assert said.count(left_out) == 2
+  together = Suite(epsilon=0.02, k=3, queries=10)(loaded.model, datasets.as_float(split.images), split.labels)
+  assert np.abs(together - datasets.as_float(split.images)).max() <= 0.02 + 1e-6
 
 
 def test_the_leaderboard_names_the_secret_models_accuracies(table, tmp_path):
@@ -322,7 +343,9 @@ def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys, st
   arguments = ["--model_dir=model", "--leaderboard", "--epsilon=0.05", "--num_examples=10", "--markdown=table.md"]
   assert eval_script(*arguments, "--source=model", "--json=table.json") == 0
   output = capsys.readouterr().out
-  rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+  written = json.loads((tmp_path / "table.json").read_text())
+  rows = written["rows"]
+  assert (written["seed"], written["batch_size"]) == (0, 200)
   assert f"| FGSM, cross-entropy | {rows[0]['accuracy']:.2%} |" in (tmp_path / "table.md").read_text()
   assert "10 test examples; source 1: model/checkpoints/step-00000012.npz" in output
   assert rows[-1]["name"] == "all of the above" and rows[-1]["accuracy"] == min(row["accuracy"] for row in rows)

@@ -4,6 +4,7 @@ An attack file is a NumPy array of all test images, perturbed, a row each, in th
 """
 
 import dataclasses
+import tokenize
 from typing import NamedTuple
 
 import numpy as np
@@ -103,12 +104,14 @@ def _open(path):
       raise UserError(f"{where} is an archive (.npz), {accepted}")
     if magic != np.lib.format.MAGIC_PREFIX:
       raise UserError(f"{where} is not a .npy file, {accepted}")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    with np.errstate(over="ignore"):  # NumPy multiplies the shape first, then finds it too large
+      array = np.load(path, mmap_mode="r", allow_pickle=False)
   except OSError as error:
     raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
-  except (ValueError, TypeError, EOFError, SyntaxError) as error:
-    pickled = "object" in str(error)
-    reason = "it holds pickled objects, which are never loaded" if pickled else str(error).splitlines()[0]
+  except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError, OverflowError, MemoryError) as error:
+    pickled = "Python objects" in str(error)
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    reason = "it holds pickled objects, which are never loaded" if pickled else said
     raise UserError(f"{where} cannot be used: {reason}; {accepted}") from error
   known = array.dtype.newbyteorder("=") in (np.float32, np.float64)
   require(known, f"type of {where}", str(array.dtype), "float32 or float64")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import types
 import typing
@@ -72,6 +73,7 @@ class TrainingConfig:
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
     require(0 < self.margin < float("inf"), "margin", self.margin, "a number above 0")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
+    require(self.adversarial or not self.replay, "adversarial", self.adversarial, "true in a recipe that replays its batches")
     require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
     require(not (self.replay and self.staleness), "staleness", self.staleness,
             "0 in a recipe that replays its batches: they are trained on while they are crafted")
@@ -135,6 +137,9 @@ RECIPES = {
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }
 
+# What makes a method of training: where --recipe does not name one of these, it has the paper's and not that of a file.
+METHOD = {"replay", "lead", "candidates", "ramp", "margin", "schedule", "averaging", "initialization", "precision", "reduction"}
+
 # The challenge's config.json, key by key; None: known there, but of no use to training here.
 CHALLENGE_KEYS = {
     "model_dir": "model_dir", "random_seed": "seed", "max_num_training_steps": "steps",
@@ -157,6 +162,15 @@ class Config:
   def __post_init__(self):
     require(not self.training.replay or self.attack.loss == "xent", "loss", self.attack.loss,
             "xent in a recipe that replays its batches: one gradient serves attack and training")
+
+  @property
+  def judge(self):
+    """The `AttackConfig` that a run is judged by unless something else is asked for: the one that it trains against.
+
+    Of a recipe that replays its batches, whose κ and α are no attack from a fresh start, only ε is taken; the rest is the
+    paper's (§6).
+    """
+    return AttackConfig(epsilon=self.attack.epsilon) if self.training.replay else self.attack
 
   @classmethod
   def from_values(cls, values):
@@ -201,7 +215,7 @@ FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
 def resolve(flags, recipe=None, path=None):
   """The effective config: what `flags` say, else the recipe, else the file, else the paper.
 
-  A recipe's α is a part of its ε: with another ε, and no α, on the command line it is as large a part of that.
+  A recipe's α is a part of its ε: with another ε, and no α of its own, it is as large a part of that.
 
   Args:
     flags: {name: value} of what was given on the command line.
@@ -214,17 +228,29 @@ def resolve(flags, recipe=None, path=None):
   Raises:
     UserError: as `Config.from_values`, or a file that cannot be used.
   """
-  values, notices = read_file(path) if path else ({}, [])
+  file, notices = read_file(path) if path else ({}, [])
+  name, own = recipe or file.get("recipe"), {}
+  if name:
+    require(name in RECIPES, "recipe", name, ", ".join(RECIPES))
+    own = {"recipe": name, **RECIPES[name]}
   if recipe:
-    require(recipe in RECIPES, "recipe", recipe, ", ".join(RECIPES))
-    values |= {"recipe": recipe, **RECIPES[recipe]}
-    if values.get("alpha") and flags.get("epsilon") and not flags.get("alpha"):
-      values["alpha"] *= flags["epsilon"] / values["epsilon"]
-      notices = [*notices, f"α = {values['alpha']:.4g}: as large a part of ε as in recipe {recipe}"]
-  elif values.get("recipe"):
-    require(values["recipe"] in RECIPES, "recipe", values["recipe"], ", ".join(RECIPES))
-    values = RECIPES[values["recipe"]] | values
-  return Config.from_values(values | flags), notices
+    values = {setting: value for setting, value in file.items() if setting not in METHOD} | own
+  else:
+    values = _over(own, file, own)
+  config = Config.from_values(_over(values, flags, own))
+  if own.get("alpha") and config.attack.alpha not in (own["alpha"], file.get("alpha"), flags.get("alpha")):
+    notices = [*notices, f"α = {config.attack.alpha:.4g}: as large a part of ε as in recipe {name}"]
+  return config, notices
+
+
+def _over(values, given, recipe):
+  """`values`, but what is `given` in their place; an α that is the recipe's part of ε goes along with another ε."""
+  merged = values | given
+  if recipe.get("alpha") and given.get("epsilon") and "alpha" not in given:
+    part = recipe["alpha"] / recipe["epsilon"]
+    if values["alpha"] and math.isclose(values["alpha"], part * values["epsilon"]):
+      merged["alpha"] = part * given["epsilon"]
+  return merged
 
 
 def read_file(path):
@@ -234,7 +260,8 @@ def read_file(path):
     ({name: value}, notices), in our names.
 
   Raises:
-    UserError: the file cannot be read, is not a JSON object, or has keys that neither we nor the challenge know.
+    UserError: the file cannot be read, is not a JSON object, or has keys that neither we nor the challenge know, or a
+      value of the wrong type.
   """
   try:
     with open(path, encoding="utf-8") as file:
@@ -250,6 +277,7 @@ def read_file(path):
   require(not unknown, f"key in {path!r}", ", ".join(unknown), ", ".join(known))
   values = {CHALLENGE_KEYS.get(key, key): value for key, value in given.items()}
   values.pop(None, None)
+  values = {name: _typed(name, value, FIELDS[name][1]) for name, value in values.items()}
   unused = sorted(key for key in given if key != "_comment" and CHALLENGE_KEYS.get(key, key) is None)
   return values, [f"{path}: {', '.join(unused)} not used in training"] if unused else []
 

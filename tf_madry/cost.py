@@ -38,6 +38,7 @@ class Speed(NamedTuple):
   gradient: float
   forward: float
 
+
 def speed(model, split, batch_size):
   """Measures the `Speed` of a model on the first batch of a split; the time to compile is left out."""
   images = tf.constant(datasets.as_float(split.images[:batch_size]))
@@ -72,8 +73,8 @@ def estimate(record, groups):
     gradients, forwards = queries(record.trials[name].attack, classes)
     seconds += count * (gradients * measured.gradient + forwards * measured.forward)
   known = "going on from an earlier run: " if record.resumed else ""
-  return (f"{known}at most {duration(seconds)}, less as examples fall and are left alone (extrapolated from one batch: "
-          f"{1 / measured.gradient:,.0f} gradients/s, {1 / measured.forward:,.0f} forward passes/s)")
+  return (f"{known}about {duration(seconds)}, compiling left out, less as examples fall and are left alone (extrapolated "
+          f"from one batch: {1 / measured.gradient:,.0f} gradients/s, {1 / measured.forward:,.0f} forward passes/s)")
 
 
 def _fastest(function):

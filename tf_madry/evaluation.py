@@ -9,7 +9,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_madry import checkpoints, datasets, files, measure
+from tf_madry import config as configs
+from tf_madry import model as network
 from tf_madry.errors import UserError, require
+from tf_madry.progress import duration
 
 POLL_SECONDS = 2.0
 SPLITS = ("test", "validation", "train")
@@ -59,10 +62,10 @@ def choose_split(dataset_name, split, num_examples=None):
   return chosen if num_examples is None else chosen.head(num_examples)
 
 
-def title(loaded, split, n, sources=()):
-  """What is evaluated, as a line of text."""
+def title(loaded, split, n, seed, sources=()):
+  """What is evaluated, and the seed of the attacks, as a line of text."""
   crafted = "".join(f"; source {number + 1}: {source.path}" for number, source in enumerate(sources))
-  return f"{loaded.path}, step {loaded.step:,}: {n:,} {split} examples{crafted}"
+  return f"{loaded.path}, step {loaded.step:,}: {n:,} {split} examples{crafted}; seed {seed}"
 
 
 def percent_interval(accuracy, n):
@@ -71,20 +74,24 @@ def percent_interval(accuracy, n):
   return f"{low:.2%} to {high:.2%}"
 
 
-def lines(result, loaded, split, sources=()):
+def lines(result, loaded, split, seed, sources=()):
   """A `measure.Result` as lines of text."""
   def accuracy(value):
     return f"{value:7.2%}  (95 % interval {percent_interval(value, result.n)})"
-  yield f"{title(loaded, split, result.n, sources)}; {result.seconds:.0f} s"
+  yield f"{title(loaded, split, result.n, seed, sources)}; {duration(result.seconds)}, compiling included"
   yield f"attack: {result.attack}"
   yield f"natural:      {accuracy(result.natural_accuracy)}  loss {result.natural_loss:.4f}"
   yield f"adversarial:  {accuracy(result.adversarial_accuracy)}  loss {result.adversarial_loss:.4f}"
 
 
-def write_json(path, result, loaded, split, sources=()):
-  """Writes a result, a dataclass, as a JSON object, with the models and the split it belongs to."""
+def write_json(path, result, loaded, split, sources=(), **settings):
+  """Writes a result, a dataclass, as a JSON object, with the models, the split and the settings it belongs to.
+
+  What is not a finite number, such as the loss of a model that diverged, is null.
+  """
   values = {"model": loaded.path, "step": loaded.step, "split": split,
-            "sources": [source.path for source in sources], **vars(result)}
+            "sources": [source.path for source in sources], **settings, **vars(result)}
+  values = json.loads(json.dumps(values), parse_constant=lambda name: None)
   with files.output("json", path) as file:
     file.write(json.dumps(values, indent=2).encode() + b"\n")
 
@@ -99,9 +106,20 @@ def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed)
     num_examples: how many of its first examples; None for all.
     batch_size: examples at a time.
     seed: of the attack.
+
+  Raises:
+    UserError: there is no such directory, it is one of the challenge's or cannot be written, or what is asked for is not to
+      be had.
   """
   require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
-  writer = tf.summary.create_file_writer(os.path.join(model_dir, "eval"))
+  require(checkpoints.list_paths(model_dir) or not network.find_challenge_checkpoint(model_dir), "model_dir", model_dir,
+          "a directory that train.py writes to; the checkpoints of the challenge's code are evaluated without --watch")
+  # What is wrong is said now, not when there is a checkpoint. A run that has not written its config yet may be the paper's.
+  path = os.path.join(model_dir, "config.json")
+  config, _ = configs.resolve({}, path=path if os.path.exists(path) else None)
+  choose_split(config.training.dataset, split_name, num_examples)
+  make_attack(config)
+  writer = _summary_writer(os.path.join(model_dir, "eval"))
   seen = loaded = None
   waiting = False
   try:
@@ -125,12 +143,19 @@ def watch(model_dir, make_attack, split_name, num_examples, *, batch_size, seed)
       loaded = fresh
       split = choose_split(loaded.config.training.dataset, split_name, num_examples)
       result = evaluate(loaded, make_attack(loaded.config), split, batch_size=batch_size, seed=seed)
-      print("\n".join(lines(result, loaded, split_name)), flush=True)
+      print("\n".join(lines(result, loaded, split_name, seed)), flush=True)
       _summarise(writer, loaded.step, result)
   except KeyboardInterrupt:
     print("stopped")
   finally:
     writer.close()
+
+
+def _summary_writer(folder):
+  try:
+    return tf.summary.create_file_writer(folder)
+  except tf.errors.OpError as error:
+    raise UserError(f"{folder!r} cannot be made or written") from error
 
 
 def _summarise(writer, step, result):

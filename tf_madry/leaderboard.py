@@ -3,11 +3,13 @@
 import dataclasses
 from typing import NamedTuple
 
-from tf_madry import challenge, cost, files, hiding, measure, trials
+from tf_madry import challenge, cost, datasets, files, hiding, measure, trials
 from tf_madry.attacks.pgd import FGSM, PGD
+from tf_madry.attacks.standing import num_classes
 from tf_madry.attacks.suite import Suite
 from tf_madry.evaluation import percent_interval
 from tf_madry.progress import duration
+from tf_madry.suite import tell_left_out
 
 ALPHA = 0.01  # the challenge's step
 LOSSES = {"xent": "cross-entropy", "cw": "CW loss"}
@@ -41,12 +43,13 @@ class Result:
   warnings: list
 
 
-def plan(epsilon, sources=(), *, k=100, restarts=50, queries=5000):
+def plan(epsilon, sources=(), *, num_classes=None, k=100, restarts=50, queries=5000):
   """What the table is made of; PGD-k is the first of its restarts, the suite takes over what other rows found.
 
   Args:
     epsilon: radius of the ball.
     sources: `LoadedModel`s for the black-box rows.
+    num_classes: as for `Suite.members`.
     k, restarts, queries: the leaderboard's, unless it is to be quick.
 
   Returns:
@@ -55,7 +58,7 @@ def plan(epsilon, sources=(), *, k=100, restarts=50, queries=5000):
   pgd = {loss: _restarts(PGD(epsilon=epsilon, k=k, alpha=ALPHA, loss=loss), restarts) for loss in LOSSES}
   fgsm = {f"FGSM, {loss}": trials.Trial(FGSM(epsilon=epsilon, loss=loss)) for loss in LOSSES}
   members = {name: trials.Trial(attack)
-             for name, attack in Suite(epsilon=epsilon, k=k, queries=queries).members().items()}
+             for name, attack in Suite(epsilon=epsilon, k=k, queries=queries).members(num_classes).items()}
   transfer = {f"black-box PGD-{BLACK_BOX_STEPS}, source {number + 1}":
               trials.Trial(PGD(epsilon=epsilon, k=BLACK_BOX_STEPS, alpha=ALPHA), source=source.model)
               for number, source in enumerate(sources)}
@@ -102,10 +105,12 @@ def run(loaded, split, epsilon, *, sources=(), batch_size=200, seed=0, folder, s
   Raises:
     UserError: the folder cannot be written, or another run has it.
   """
-  attempts, table = plan(epsilon, sources, **quick)
+  classes = num_classes(loaded.model, datasets.as_float(split.images[:1]))
+  attempts, table = plan(epsilon, sources, num_classes=classes, **quick)
   with files.exclusive(folder), trials.interruptible():
     record = trials.Trials(loaded.model, split, attempts, epsilon=epsilon, seed=seed, batch_size=batch_size,
                            folder=folder)
+    tell_left_out(attempts, classes, say)
     say(cost.estimate(record, [row.trials for row in table]))
     say(TEXT.format(*HEADINGS))
     rows = []

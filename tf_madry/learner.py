@@ -14,7 +14,10 @@ from tf_madry.optimizer import Adam, ramp, rate
 
 
 class StepResult(NamedTuple):
-  """What a training step gives: `loss`, `accuracy` (scalars, before the update), the `images` and `labels` trained on."""
+  """What a training step gives: `loss`, `accuracy` (scalars, before the update), the `images` and `labels` trained on.
+
+  Of a batch that is replayed, loss and accuracy are those before the last of its updates.
+  """
 
   loss: tf.Tensor
   accuracy: tf.Tensor
@@ -121,8 +124,7 @@ class Learner:
 
   def _update(self, gradients, done):
     training = self.config.training
-    if training.schedule != "constant":
-      self.optimizer.learning_rate.assign(rate(training.schedule, training.learning_rate, done))
+    self.optimizer.learning_rate.assign(rate(training.schedule, training.learning_rate, done))
     gradients = (tf.cast(gradient, tf.float32) for gradient in gradients[1:])
     self.optimizer.apply_gradients(zip(gradients, self.trained.trainable_variables, strict=True))
 
@@ -202,6 +204,11 @@ class Learner:
     attack = self.config.attack
     return attack.step_size / attack.epsilon if attack.epsilon else 0.0
 
+  @property
+  def computes_apart(self):
+    """Whether steps compute with another model than the result: with weights that are not averaged, or in bfloat16."""
+    return self._computing is not self.model
+
   def rescore(self, result):
     """A `StepResult` with loss and accuracy of the result, in float32, on the images that were just trained on."""
     right, losses = measure.score(self.model, result.images, result.labels)
@@ -238,5 +245,5 @@ class Carried:
     return linf.unpack(tf.gather(self.packed, indices))
 
   def put(self, indices, perturbation):
-    """Keeps those of some examples, which are all different."""
+    """Keeps those of some examples; of one that comes twice, as may be at the border of two epochs, either of the two."""
     self.packed.scatter_update(tf.IndexedSlices(linf.pack(perturbation), indices))

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_madry import datasets, seeds
-from tf_madry.attacks.losses import xent
+from tf_madry.attacks.standing import Restarts, score
+
+TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Result:
   """What was measured on n examples. Accuracies are in [0, 1], losses mean cross-entropies, intervals 95 % (Wilson).
 
   An example counts as right under attack only if the model is right on the natural image too: that image lies in the
-  ball, so an attack that makes the model right by accident has not shown it to be robust.
+  ball, so an attack that makes the model right by accident has not shown it to be robust. Of an attack that leaves the
+  ball or the pixel range, or returns what is not finite, the natural image counts.
   """
 
   attack: str
@@ -35,24 +38,28 @@ def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_bat
 
   Args:
     model: maps float32 images to logits.
-    attack: called as `attack(model, images, labels, seed=…)`.
+    attack: called as `attack(model, images, labels, seed=…)`; its `epsilon` is the radius of the ball.
     split: `datasets.Split`.
-    source: the model to attack, when it is not the one that is measured (black-box, transfer).
+    source: the model to attack, when it is not the one that is measured (black-box, transfer). Restarts attack it as
+      long as the one that is measured stands.
     batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
     seed: of the attack.
     on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
     adversarial: float32 array [n, height, width, channels] to fill with the images that were counted: the attack's, or
-      the natural one where only that is wrong.
+      the natural one where only that is wrong or allowed.
 
   Returns:
     `Result`.
   """
   began = time.monotonic()
   natural_right, adversarial_right, natural_loss, adversarial_loss = [], [], [], []
+  judged = {"target": model} if isinstance(attack, Restarts) else {}
   for start in range(0, len(split), batch_size):
     images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
     labels = tf.constant(split.labels[start:start + batch_size])
-    attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"))
+    attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"), **judged)
+    inside = allowed(images.numpy(), attacked.numpy(), attack.epsilon)
+    attacked = tf.where(inside[:, np.newaxis, np.newaxis, np.newaxis], attacked, images)
     right, loss = score(model, images, labels)
     right_under_attack, loss_under_attack = score(model, attacked, labels)
     natural_right.append(right.numpy())
@@ -69,11 +76,19 @@ def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_bat
                 _mean(adversarial_loss), time.monotonic() - began)
 
 
-@tf.function(reduce_retracing=True)
-def score(model, images, labels):
-  """(whether the model is right, cross-entropy) of every example, each [batch]."""
-  logits = model(images)
-  return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)
+def allowed(natural, found, epsilon):
+  """Which images an attack may return: every pixel within ε of the natural one, and in [0, 1].
+
+  Args:
+    natural, found: float32 arrays [batch, height, width, channels].
+    epsilon: radius of the ball.
+
+  Returns:
+    bool array [batch].
+  """
+  # In float64: the difference of two float32 numbers would be rounded again.
+  distance = np.abs(found.astype(np.float64) - natural).max((1, 2, 3))
+  return (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2, 3)) & (found <= 1).all((1, 2, 3))
 
 
 @tf.function(reduce_retracing=True)

@@ -18,8 +18,6 @@ import tf_madry
 from tf_madry import checkpoints, datasets, files, measure, seeds
 from tf_madry.evaluation import progress_bar
 
-TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
-
 
 class Trial(NamedTuple):
   """An attack to try: `restart` tells runs of the same attack apart, `source` is another model to craft on."""
@@ -150,17 +148,13 @@ def is_adversarial(model, natural, found, labels, epsilon):
 
   Args:
     model: maps float32 images to logits.
-    natural, found: float32 arrays [batch, height, width, channels].
+    natural, found, epsilon: as for `measure.allowed`.
     labels: int32 [batch].
-    epsilon: radius of the ball.
 
   Returns:
     bool [batch].
   """
-  # In float64: the difference of two float32 numbers would be rounded again.
-  distance = np.abs(found.astype(np.float64) - natural).max((1, 2, 3))
-  valid = (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2, 3)) & (found <= 1).all((1, 2, 3))
-  return valid & (measure.predict(model, found, len(found)) != labels)
+  return measure.allowed(natural, found, epsilon) & (measure.predict(model, found, len(found)) != labels)
 
 
 def digest(model):

@@ -22,11 +22,12 @@ def make(name, given, training, *, restarts=1):
   Args:
     name: in `ATTACKS`.
     given: {setting: value} that the attack must know.
-    training: {setting: value} of the attack in training, where what was not given comes from.
+    training: {setting: value} of the attack in training (`Config.judge`), where what was not given comes from.
     restarts: how often to run it on what still stands.
 
   Raises:
-    UserError: an unknown attack, a setting that it does not have, or a value out of range.
+    UserError: an unknown attack, a setting that it does not have, a value out of range, or restarts of an attack without
+      randomness.
   """
   require(name in ATTACKS, "attack", name, ", ".join(ATTACKS))
   kind = ATTACKS[name]

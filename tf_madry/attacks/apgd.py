@@ -59,7 +59,8 @@ def ascend(model, loss, images, labels, k, epsilon, rho, key, targets=None):
   step = 0
   while step <= k and not tf.reduce_all(fooled):
     gradient, objective, logits = differentiate(model, loss, x, aim)
-    wrong = tf.argmax(logits, -1, tf.int32) != labels
+    # An answer that is not finite is no success, and no reason to stop.
+    wrong = (tf.argmax(logits, -1, tf.int32) != labels) & tf.reduce_all(tf.math.is_finite(logits), -1)
     better = ~fooled & (wrong | (objective > highest))
     best = tf.where(_wide(better), x, best)
     best_gradient = tf.where(_wide(better), gradient, best_gradient)
@@ -117,7 +118,7 @@ class APGD:
     _check(self)
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
     require_enough_classes(self.loss, model, images)
     return in_turn(model, images, labels, [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
 
@@ -141,7 +142,7 @@ class APGDT:
     _check(self)
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
     classes = num_classes(model, images)
     require_classes("targeted_dlr", classes)
 

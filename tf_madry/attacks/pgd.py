@@ -32,7 +32,7 @@ def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, target
     targets: int32 [batch], for a targeted loss only.
 
   Returns:
-    Adversarial images, of the shape and type of `images`.
+    float32 adversarial images, of the shape of `images`.
   """
   bounds = linf.ball(images, epsilon)
   aim = (labels,) if targets is None else (labels, targets)
@@ -51,14 +51,15 @@ def differentiate(model, loss, images, aim):
 
   Returns:
     (gradient, loss, logits): the gradient with respect to the images, zero where they do not reach the loss (a model
-    that rounds them, for one); the loss [batch]; the logits [batch, classes].
+    that rounds them, for one) and where it is not finite; the loss [batch]; the logits [batch, classes].
   """
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(images)
     logits = model(images)
     objective = loss(logits, *aim)
-  zero = tf.UnconnectedGradients.ZERO
-  return tape.gradient(objective, images, unconnected_gradients=zero), objective, logits
+  gradient = tape.gradient(objective, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+  # One step along NaN, and the search is nowhere for good.
+  return tf.where(tf.math.is_finite(gradient), gradient, 0.0), objective, logits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,11 @@ class PGD(AttackConfig):
 
   losses: typing.ClassVar = tuple(LOSSES)
 
+  @property
+  def randomised(self):
+    """Whether another seed is another attack."""
+    return self.random_start
+
   def settings(self):
     """The arguments (loss, k, epsilon, alpha, radius) of `maximise`: tensors, so that one trace serves all values."""
     radius = self.epsilon if self.random_start else 0.0
@@ -77,7 +83,7 @@ class PGD(AttackConfig):
     return LOSSES[self.loss], tf.constant(self.k), *tf.unstack(numbers)
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
     images, labels = prepare(images, labels)
     require_enough_classes(self.loss, model, images)
     loss, *numbers = self.settings()
@@ -93,6 +99,8 @@ class FGSM:
     loss: name in `losses.LOSSES`.
   """
 
+  randomised: typing.ClassVar = False  # as in `PGD`
+
   epsilon: float = 0.3
   loss: str = "xent"
 
@@ -104,5 +112,5 @@ class FGSM:
     return PGD(k=1, epsilon=self.epsilon, alpha=self.epsilon or 1.0, random_start=False, loss=self.loss)
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` is not used."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` is not used."""
     return self._as_pgd()(model, images, labels, seed=seed)

@@ -117,7 +117,7 @@ class Square:
     require(0 < self.p_init <= 1, "p_init", self.p_init, "a number above 0, at most 1")
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
 
     def attempt(images, labels):
       schedule = tf.constant(sides(self.queries, self.p_init, *images.shape[1:3]))

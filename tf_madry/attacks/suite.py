@@ -5,8 +5,9 @@ import functools
 
 from tf_madry import seeds
 from tf_madry.attacks.apgd import APGD, APGDT
+from tf_madry.attacks.losses import FEWEST_CLASSES
 from tf_madry.attacks.square import Square
-from tf_madry.attacks.standing import in_turn
+from tf_madry.attacks.standing import in_turn, num_classes
 from tf_madry.attacks.targeted import MultiTargeted
 
 
@@ -29,14 +30,21 @@ class Suite:
   def __post_init__(self):
     self.members()
 
-  def members(self):
-    """{name: attack}, in the order in which they run."""
+  def members(self, num_classes=None):
+    """{name: attack}, in the order in which they run, for a model that tells `num_classes` apart (None: enough for all).
+
+    APGD-T, whose loss takes four, is left out for fewer; multi-targeted PGD tries the same classes.
+    """
     size = {"epsilon": self.epsilon, "k": self.k}
-    return {"APGD-CE": APGD(**size), "APGD-T": APGDT(**size), "multi-targeted": MultiTargeted(**size),
-            "Square": Square(epsilon=self.epsilon, queries=self.queries)}
+    members = {"APGD-CE": APGD(**size), "APGD-T": APGDT(**size), "multi-targeted": MultiTargeted(**size),
+               "Square": Square(epsilon=self.epsilon, queries=self.queries)}
+    if num_classes is not None and num_classes < FEWEST_CLASSES["targeted_dlr"]:
+      del members["APGD-T"]
+    return members
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+    members = self.members(num_classes(model, images))
     return in_turn(model, images, labels,
                    (functools.partial(attack, model, seed=seeds.key(seed, number, "restart"))
-                    for number, attack in enumerate(self.members().values())))
+                    for number, attack in enumerate(members.values())))

@@ -39,7 +39,7 @@ class Targeted:
     AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
   def __call__(self, model, images, targets, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `targets` are classes, int32 [batch]."""
+    """Returns float32 adversarial images of the shape of `images`; `targets` are classes, int32 [batch]."""
     return _maximise(self, model, margin, *prepare(images, targets), seed)
 
 
@@ -59,7 +59,7 @@ class MultiTargeted:
     AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
   def __call__(self, model, images, labels, *, seed=0):
-    """Returns adversarial images of the shape and type of `images`; `seed` as in `seeds.key`."""
+    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
 
     def towards(rank, images, labels):
       targets = likely_targets(model, images, labels, tf.constant(rank))
