@@ -17,7 +17,7 @@ def start(script, *arguments, cwd, **options):
                           stderr=subprocess.STDOUT, **options)
 
 
-def run(script, *arguments, cwd, timeout=120, **options):
+def run(script, *arguments, cwd, timeout=300, **options):
   """Runs a script to its end; returns (exit code, output)."""
   process = start(script, *arguments, cwd=cwd, **options)
   try:
@@ -27,7 +27,7 @@ def run(script, *arguments, cwd, timeout=120, **options):
   return process.returncode, output
 
 
-def until(condition, timeout=90):
+def until(condition, timeout=300):
   """Waits for a condition to be true, and returns its value."""
   deadline = time.monotonic() + timeout
   while not (value := condition()):

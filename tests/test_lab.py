@@ -12,7 +12,7 @@ from tf_madry import config as configs
 from tf_madry import measure as measuring
 from tf_madry import staleness as simulated
 from tf_madry.errors import UserError
-from tf_madry.studies import cache, lab, outcomes, power, recording, transfer
+from tf_madry.studies import cache, cycles, lab, machines, outcomes, power, recording, transfer
 
 STEPS = 3
 TINY = {"scale": STEPS / lab.STEPS, "k_list": (1, 2), "precision": "float32"}
@@ -133,15 +133,68 @@ def test_measurements_are_kept_by_all_that_decides_them(tmp_path):
     return len(calls)
 
   out = str(tmp_path)
+  here = machines.here()
   assert [cache.remember(out, {"a": 1}, compute), cache.remember(out, {"a": 1}, compute),
-          cache.remember(out, {"a": 2}, compute)] == [1, 1, 2]
+          cache.remember(out, {"a": 2}, compute)] == [(1, here), (1, here), (2, here)]
   path = tmp_path / "cache" / f"{cache.digest({'a': 1})}.json"
   path.write_text(json.dumps({"key": {"a": 3}, "value": 7}))
   with pytest.raises(UserError, match="is a measurement with other settings than its name says"):
     cache.remember(out, {"a": 1}, compute)
-  path.write_text("{")
-  with pytest.raises(UserError, match="is damaged"):
-    cache.remember(out, {"a": 1}, compute)
+  for damaged in ("{", '{"key": {"a": 1}}'):
+    path.write_text(damaged)
+    with pytest.raises(UserError, match="is damaged"):
+      cache.remember(out, {"a": 1}, compute)
+  path.write_text('{"key": {"a": 1}, "value": 5}')  # from before machines were recorded
+  assert cache.remember(out, {"a": 1}, compute) == (5, None)
+
+
+def test_the_machines_of_measurements_are_said_once_each():
+  one, other = {"on": "2 cores", "TensorFlow": "2.21"}, {"on": "a GPU", "TensorFlow": "2.21"}
+  both = machines.joined([one, other])
+  assert both == {"on": "2 cores and a GPU", "TensorFlow": "2.21"}
+  assert machines.joined([both, other]) == both
+
+
+def test_a_network_tells_where_it_was_trained_and_what_validated_it(tmp_path, tiny):
+  made = tiny(tmp_path)
+  network = made.network(k=1)
+  assert made.machines == [machines.here()]
+  assert network.made["validation"]["k"] == 1
+  os.remove(os.path.join(network.config.run.model_dir, lab.MADE))  # from before this was recorded
+  again = tiny(tmp_path)
+  assert again.network(k=1).made["validation"]["k"] == 1 and again.machines == [None]
+
+
+@pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[:-20], lambda text: text[:text.rindex("{")], None])
+def test_a_log_that_is_not_whole_is_one_line(tmp_path, tiny, damage):
+  network = tiny(tmp_path).network(k=1)
+  path = os.path.join(network.config.run.model_dir, "metrics.jsonl")
+  if damage:
+    with open(path, encoding="utf-8") as file:
+      text = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+      file.write(damage(text))
+  else:
+    os.remove(path)
+  with pytest.raises(UserError, match=f"{path}' (is damaged: it does not tell of all 3 steps|cannot be read)"):
+    tiny(tmp_path).network(k=1)
+
+
+def test_a_network_that_takes_notes_is_none_that_does_not(tmp_path, monkeypatch):
+  folders = []
+
+  def train(config, **_):
+    folders.append(config.run.model_dir)
+    raise training.Stopped(signal.SIGINT)
+
+  monkeypatch.setattr(training, "train", train)
+  for scale in (1.0, 0.5):
+    made = lab.Lab(str(tmp_path), lab.options(scale=scale, precision="float32"))
+    with pytest.raises(training.Stopped):
+      made.network(k=8)
+    with pytest.raises(training.Stopped):
+      made.trained({"steps": made.steps}, {"eval_every": 1})
+  assert len(set(folders)) == 4
 
 
 def test_a_failed_measurement_leaves_nothing(tmp_path):
@@ -165,11 +218,19 @@ def test_a_study_of_other_settings_is_not_overwritten(tmp_path):
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"scale": 0.0}, "scale is 0.0"), ({"scale": 2.0}, "scale is 2.0"), ({"k_list": (0, 1)}, "k_list is"),
-    ({"s_list": (4, 4)}, "s_list is"), ({"long": 0.5}, "long is 0.5"), ({"t_adv": 1.0}, "t_train is None"),
+    ({"s_list": (4, 4)}, "s_list is"), ({"rates": (2e-3, 0.0)}, "rates is"), ({"rates": (float("nan"),)}, "rates is"),
+    ({"long": 0.5}, "long is 0.5"), ({"long": float("inf")}, "long is inf"), ({"t_adv": 1.0}, "t_train is None"),
+    ({"slice": 0}, "slice is 0"), ({"headline_n": 10_001}, "headline_n is 10001"),
 ])
 def test_bad_options_are_one_line(given, said):
   with pytest.raises(UserError, match=said):
     lab.options(**given)
+
+
+def test_too_few_steps_for_cycles_are_refused_before_training(tmp_path, tiny, monkeypatch):
+  monkeypatch.setattr(training, "train", forbidden)
+  with pytest.raises(UserError, match=f"scale is {TINY['scale']}, accepted: more: there are 2 frames"):
+    cycles.measure(tiny(tmp_path))
 
 
 def test_the_papers_size_is_the_papers():

@@ -7,6 +7,7 @@ import tempfile
 
 from tf_madry import files
 from tf_madry.errors import UserError
+from tf_madry.studies import machines
 
 
 def prepare(out):
@@ -29,15 +30,18 @@ def digest(key):
 
 
 def remember(out, key, compute):
-  """The value that `compute()` returned when it was first called for this key.
+  """What `compute()` returned when it was first called for this key, and where that was.
 
   Args:
     out: the output folder.
     key: what decides the value, as JSON has it.
     compute: called without arguments; returns a value as JSON has it.
 
+  Returns:
+    (value, machine): machine as `machines.here` says it, or None where it was not recorded.
+
   Raises:
-    UserError: the file cannot be read or written, or is of another key.
+    UserError: the file cannot be read or written, is of another key, or holds no value.
   """
   folder = os.path.join(out, "cache")
   path = os.path.join(folder, f"{digest(key)}.json")
@@ -45,11 +49,13 @@ def remember(out, key, compute):
     entry = read(path)
     if not isinstance(entry, dict) or entry.get("key") != json.loads(json.dumps(key)):
       raise UserError(f"{path!r} is a measurement with other settings than its name says; remove it, or choose another --out")
-    return entry["value"]
-  value = compute()
+    if "value" not in entry:
+      raise UserError(f"{path!r} is damaged (it holds no value); remove it, or choose another --out")
+    return entry["value"], entry.get("machine")
+  value, machine = compute(), machines.here()
   prepare(folder)
-  write(path, {"key": key, "value": value})
-  return value
+  write(path, {"key": key, "value": value, "machine": machine})
+  return value, machine
 
 
 def read(path):

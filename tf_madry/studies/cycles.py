@@ -3,13 +3,16 @@
 import numpy as np
 
 from tf_madry import datasets
+from tf_madry.errors import require
+from tf_madry.studies import lab as labs
 from tf_madry.studies import outcomes, plots, recording
 from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
-OPTIONS = ("long",)
+OPTIONS = ("long", "learning_rate")
 STALE = 64  # of Figures 6 and 7
 WINDOW = (0.2, 0.9)  # share of training that is looked at: ε has risen, the learning rate has not fallen to nothing yet
 MOST_FRAMES = 512  # at its end; 64 times the 64 steps that a batch waits
+FEWEST_FRAMES = 4  # that have an autocorrelation
 SHOWN_EXAMPLES, SHOWN_FRAMES = 3, 8  # Figure 6 shows one example, 4 times with s = 0 and 8 times with s = 64
 SHOWN_EVERY = 3  # frames: together three times the steps that a batch waits with s = 64
 ANIMATED_FRAMES = 40
@@ -17,19 +20,25 @@ SHUFFLES = 200
 
 # §5: the s = 64 network that was trained for 300,000 steps instead of 60,000 caught up "about halfway through training".
 PAPER_LONG_STEPS, PAPER_CAUGHT_UP = 300_000, 0.5
+HALFWAY = (0.25, 0.75)  # shares of training that pass for "about halfway"
 
 
 def measure(lab):
   """The perturbations of the same examples at sequential steps, without staleness and with; the long run, if asked for."""
+  _, steps = window(np.arange(lab.steps // recording.FRAME_EVERY), lab.steps)
+  require(len(steps) >= FEWEST_FRAMES, "scale", lab.options.scale,
+          f"more: there are {len(steps)} frames to look for cycles in, and {FEWEST_FRAMES} are the fewest")
   networks = {s: lab.network(staleness=s) for s in (0, STALE)}
   series, correlations, summary = {}, [], []
   for s, network in networks.items():
     chosen, steps = window(network.frames, network.steps)
     correlation, level = autocorrelation(chosen)
     lags = recording.FRAME_EVERY * np.arange(len(correlation))
-    found = period(correlation, level)
-    summary.append({"s": s, "frames": len(chosen), "period": found and int(lags[found]), "noise_level": level,
-                    "correlation_at_period": found and float(correlation[found])})
+    found = recurrences(correlation, level)
+    summary.append({"s": s, "frames": len(chosen), "noise_level": level, "peaks": len(found),
+                    "period": float(lags[found[-1]] / len(found)) if found else None,
+                    "resolution": recording.FRAME_EVERY / len(found) if found else None,
+                    "correlation_at_period": float(correlation[found[0]]) if found else None})
     correlations += [{"s": s, "lag": int(lag), "correlation": float(value)}
                      for lag, value in zip(lags, correlation, strict=True)]
     shown = chosen[:ANIMATED_FRAMES, :SHOWN_EXAMPLES]
@@ -64,9 +73,9 @@ def autocorrelation(frames):
 
   Returns:
     (correlation, level): [lags], 1 at lag 0, for lags up to two thirds of the frames; and what the largest of the others
-    stays below in 95 of 100 random orders of the frames. ([], None) for fewer than four frames.
+    stays below in 95 of 100 random orders of the frames. ([], None) for fewer than `FEWEST_FRAMES`.
   """
-  if len(frames) < 4:
+  if len(frames) < FEWEST_FRAMES:
     return np.zeros(0), None
   flat = frames.reshape(len(frames), -1).astype(np.float64)
   flat -= flat.mean(0)
@@ -82,18 +91,26 @@ def _at_lags(products):
   return np.array([np.diagonal(products, lag).mean() for lag in range(2 * len(products) // 3 + 1)]) / power
 
 
-def period(correlation, level):
-  """The lag after which perturbations come back, or None.
+def recurrences(correlation, level):
+  """The lags at which perturbations come back for the first time, the second, …; [] if they do not come back twice.
 
   Peaks count that lie behind the first lag at which perturbations are no longer alike (below 0) and above the level of
-  chance. A cycle has one at every multiple of its period: the first of those that are nearly as high as the highest is it.
+  chance. A cycle has one near every multiple of its period: the first of those that are nearly as high as the highest is
+  the first, and what lies around 0 draws it a little away from the period. The last by its number is nearer to it.
   """
   apart = np.flatnonzero(correlation < 0)
   if not len(apart):
-    return None
+    return []
   peaks = [lag for lag in range(apart[0] + 1, len(correlation) - 1)
            if correlation[lag] == correlation[lag - 1:lag + 2].max() and correlation[lag] > max(level, 0.0)]
-  return next((lag for lag in peaks if correlation[lag] > 0.8 * correlation[peaks].max()), None)
+  found = [lag for lag in peaks if correlation[lag] > 0.8 * correlation[peaks].max()][:1]
+  while found:
+    expected = found[-1] * (len(found) + 1) / len(found)
+    nearest = min(peaks, key=lambda lag, expected=expected: abs(lag - expected))
+    if abs(nearest - expected) > found[0] / 4:
+      break
+    found.append(nearest)
+  return found if len(found) > 1 else []
 
 
 def findings(data, settings):
@@ -102,9 +119,9 @@ def findings(data, settings):
   table = Table(
     "Do perturbations of the same examples come back? Autocorrelation "
     f"between {WINDOW[0]:.0%} and {WINDOW[1]:.0%} of training",
-    ["s", "frames", "period (steps)", "correlation there", "level of chance"],
-    [[s, row["frames"], row["period"] or "none", _number(row["correlation_at_period"]), _number(row["noise_level"])]
-     for s, row in summary.items()])
+    ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance"],
+    [[s, row["frames"], _period(row) or "none", row["peaks"], _number(row["correlation_at_period"]),
+      _number(row["noise_level"])] for s, row in summary.items()])
   long = data["long"]
   figures = [
     Figure("cycles_images", "Figure 6: adversarial examples of the same training images at sequential steps, for networks "
@@ -112,18 +129,23 @@ def findings(data, settings):
     Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * recording.FRAME_EVERY} training steps a "
            "second.", lambda: _animation(data)),
     Figure("cycles_correlation", "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
-           "cases.", lambda: _correlation(data, summary))]
+           "cases.", lambda: _correlation(data, summary), f"{recording.EXAMPLES} training images")]
   if long:
     figures.append(Figure("cycles_long", f"Figure 7: the network with s = {STALE} trained for {settings['long']:g} times as "
                           "long (grey: where the paper's caught up).", lambda: _long(long)))
   records = {"cycles_correlation": data["correlations"], "cycles_summary": data["summary"]}
   return Findings("Cycles: Figures 6 and 7", _claims(summary, long), [table], figures,
                   records | ({"cycles_long": long["curve"]} if long else {}),
-                  [] if long else ["The long run of Figure 7 was not made (`--long 5` makes it)."])
+                  [labs.size(settings), *([] if long else ["The long run of Figure 7 was not made (`--long 5` makes it)."])])
 
 
 def _number(value):
   return "–" if value is None else f"{value:.2f}"
+
+
+def _period(row):
+  """A line of the summary as a text on the period: the mean distance of peaks, as fine as frames tell it; or None."""
+  return row["period"] and f"{row['period']:.0f} ± {row['resolution']:.1g}"
 
 
 def _claims(summary, long):
@@ -132,10 +154,12 @@ def _claims(summary, long):
   return [
     Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do not.",
           periods[STALE] is not None and periods[0] is None if measured else None,
-          "; ".join(f"s = {s}: " + (f"they come back after {found} steps" if found else "no period found")
-                    for s, found in periods.items())),
+          "; ".join(f"s = {s}: " + (
+            f"they come back every {_period(row)} steps, {row['peaks']} times (the first with r = "
+            f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})" if row["period"] else "no period found")
+                    for s, row in summary.items())),
     Claim(f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = {STALE} catches up about halfway.",
-          long and _caught_up(long["curve"]) is not None,
+          long and HALFWAY[0] <= (_caught_up(long["curve"]) or 0) <= HALFWAY[1],
           _long_evidence(long) if long else "not run")]
 
 
@@ -204,7 +228,7 @@ def _correlation(data, summary):
   for colour, (s, row) in zip(plots.COLOURS, summary.items(), strict=False):
     own = [record for record in data["correlations"] if record["s"] == s]
     axis.plot([record["lag"] for record in own], [record["correlation"] for record in own], color=colour, marker=".",
-              label=f"s = {s}" + (f", period {row['period']}" if row["period"] else ", no period"))
+              label=f"s = {s}" + (f", period {_period(row)}" if row["period"] else ", no period"))
     if row["noise_level"] is not None:
       axis.axhline(row["noise_level"], color=colour, linestyle=":", linewidth=1)
   axis.axhline(0, color="0.7", linewidth=0.8)

@@ -11,13 +11,14 @@ from tf_madry import checkpoints, config, datasets, machine, measure, training
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError, require
 from tf_madry.progress import METRICS
-from tf_madry.studies import cache, recording
+from tf_madry.studies import cache, machines, recording
 
 STEPS = 60_000  # the paper's (§6)
+MADE = "made.json"  # in a network's folder: what is known of its training besides what every run records
 
 # Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from weights of deviation
-# 0.1 takes thousands of steps to find anything against ε = 0.3. Of as many examples small batches make the most: of
-# 38,400, batches of 16 make 68 % adversarial accuracy (validation, APGD), batches of 64 about 55 % (of the last ones).
+# 0.1 takes thousands of steps to find anything against ε = 0.3. A network of scale 0.03 sees 28,800 examples, 1,800
+# batches of 16; of so few, small batches made more in trials than batches of 64.
 QUICK = {"batch_size": 16, "initialization": "he", "schedule": "linear", "ramp": 0.2}
 
 
@@ -41,16 +42,26 @@ class Options:
     require(0 < self.scale <= 1, "scale", self.scale, "a number above 0, up to 1 for the paper's size")
     require((self.t_adv is None) == (self.t_train is None), "t_train", self.t_train,
             "a number of seconds where t_adv is given, and none where it is not")
-    for name, least in (("k_list", 1), ("s_list", 0), ("rates", 0)):
+    for name, good, accepted in (("k_list", lambda value: value >= 1, "numbers from 1"),
+                                 ("s_list", lambda value: value >= 0, "numbers from 0"),
+                                 ("rates", lambda value: 0 < value < float("inf"), "numbers above 0")):
       values = getattr(self, name)
-      require(values is None or (values and min(values) >= least and len(set(values)) == len(values)), name, values,
-              f"numbers from {least}, each once")
-    require(self.long is None or self.long == 0 or self.long > 1, "long", self.long, "a number above 1, or 0 for none")
+      require(values is None or (values and all(map(good, values)) and len(set(values)) == len(values)), name, values,
+              f"{accepted}, each once")
+    require(self.long is None or self.long == 0 or 1 < self.long < float("inf"), "long", self.long,
+            "a number above 1, or 0 for none")
+    require(self.slice >= 1, "slice", self.slice, "a whole number of steps, at least 1")
+    require(1 <= self.headline_n <= 10_000, "headline_n", self.headline_n, "a number of test images, from 1 to 10,000")
 
   @property
   def full(self):
     """Whether this is the paper's size."""
     return self.scale == 1
+
+  @property
+  def learning_rate(self):
+    """That of networks that are not trained to find where staleness breaks training."""
+    return self.rates[0]
 
 
 def options(**given):
@@ -64,11 +75,23 @@ def options(**given):
     defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8), "s_list": (0, 8, 16, 32, 64),
+    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 8, 16, 32, 64),
                 "rates": (2e-3, 1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
   return dataclasses.replace(filled, k_list=tuple(sorted(filled.k_list)), s_list=tuple(sorted({0, *filled.s_list})))
+
+
+def batch_size(settings):
+  """Of the networks of a study with these settings."""
+  return config.Config().training.batch_size if settings["scale"] == 1 else QUICK["batch_size"]
+
+
+def size(settings):
+  """A study's settings as a sentence on how long its networks are trained."""
+  steps, batch = max(1, round(settings["scale"] * STEPS)), batch_size(settings)
+  return (f"Networks are trained for {steps:,} steps of batch {batch}, on {steps * batch:,} examples (paper: {STEPS:,} "
+          "steps of batch 128).")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +116,29 @@ class Network:
     return [row for row in self._metrics() if row["split"] == "validation"]
 
   def _metrics(self):
-    with open(os.path.join(self.config.run.model_dir, METRICS), encoding="utf-8") as file:
-      return [json.loads(line) for line in file]
+    path = os.path.join(self.config.run.model_dir, METRICS)
+    try:
+      with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+      whole = ("train", self.steps) in {(row["split"], row["step"]) for row in rows}
+    except OSError as error:
+      raise UserError(f"{path!r} cannot be read: {error.strerror}; remove its folder, or choose another --out") from error
+    except (ValueError, LookupError, TypeError):
+      whole = False
+    if not whole:
+      raise UserError(f"{path!r} is damaged: it does not tell of all {self.steps:,} steps; remove its folder, or choose "
+                      "another --out")
+    return rows
+
+  @functools.cached_property
+  def made(self):
+    """{"machine": where it was trained, "validation": {setting: value} of the attack during training}, as recorded.
+
+    Networks that were trained before this was recorded were validated with the attack that they were trained against.
+    """
+    path = os.path.join(self.config.run.model_dir, MADE)
+    return cache.read(path) if os.path.exists(path) else {
+      "machine": None, "validation": dataclasses.asdict(self.config.attack)}
 
   @property
   def seconds(self):
@@ -119,12 +163,13 @@ class Lab:
     options: as given.
     curve_n, final_n: test or training examples that an accuracy during training, and one after it, is measured on.
     seconds: time that all trainings and evaluations asked for took when they were done, be it now or earlier.
+    machines: where that was, each once; None among them where it was not recorded.
   """
 
   def __init__(self, out, options):
     self.options, self._out, self._models, self._counted = options, out, {}, set()
     self.curve_n, self.final_n = (1_000, 10_000) if options.full else (128, 500)
-    self.seconds = 0.0
+    self.seconds, self.machines = 0.0, []
     self._data = None
 
   @property
@@ -157,7 +202,8 @@ class Lab:
       training.Stopped: as from `training.train`; it goes on from there the next time.
     """
     steps = max(1, round(times * self.steps))
-    values = {"k": k, "staleness": staleness, "learning_rate": learning_rate or self.options.rates[0], "steps": steps,
+    rate = self.options.learning_rate if learning_rate is None else learning_rate
+    values = {"k": k, "staleness": staleness, "learning_rate": rate, "steps": steps,
               "seed": self.options.seed, "precision": self.options.precision} | ({} if self.options.full else QUICK)
     run = {"log_every": max(1, steps // 60), "eval_every": 0, "summary_every": steps,
            "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
@@ -173,15 +219,21 @@ class Lab:
     """
     identity = config.resolve(values)[0]
     name = _name(identity)
+    if self.options.full and make_source is training.Synchronous:
+      name += "-plain"  # at the paper's size another study has a network of these settings that takes notes
     network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
     if not self._is_trained(network):
       attack, settings = network.config.attack, network.config.training
       print(f"network: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, rate {settings.learning_rate:g}, "
             f"{settings.steps:,} steps", flush=True)
+      cache.prepare(network.config.run.model_dir)
+      cache.write(os.path.join(network.config.run.model_dir, MADE),
+                  {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)})
       training.train(network.config, make_source=make_source)
     if name not in self._counted:
       self._counted.add(name)
       self.seconds += network.rows[-1]["time"]
+    self._note(network.made["machine"])
     return network
 
   def _is_trained(self, network):
@@ -222,7 +274,7 @@ class Lab:
       return dataclasses.asdict(measure.measure(model, attack, examples.head(key["n"]), source=crafted_on,
                                                 seed=self.options.seed)) | {"k": k}
 
-    result = cache.remember(self._out, key, compute)
+    result = self.remember(key, compute)
     if cache.digest(key) not in self._counted:
       self._counted.add(cache.digest(key))
       self.seconds += result["seconds"]
@@ -248,8 +300,14 @@ class Lab:
     return model
 
   def remember(self, key, compute):
-    """As `cache.remember`, in this lab's folder."""
-    return cache.remember(self._out, key, compute)
+    """The value of `cache.remember`, in this lab's folder."""
+    value, machine = cache.remember(self._out, key, compute)
+    self._note(machine)
+    return value
+
+  def _note(self, machine):
+    if machine not in self.machines:
+      self.machines.append(machine)
 
 
 def _name(identity):

@@ -3,17 +3,15 @@
 import base64
 import csv
 import dataclasses
+import importlib
 import io
 import os
-import platform
 import typing
 
 import numpy as np
-import tensorflow as tf
 
 import tf_madry
 from tf_madry import files, measure
-from tf_madry.asynchronous import devices
 from tf_madry.errors import UserError
 from tf_madry.progress import duration
 from tf_madry.studies import cache, plots
@@ -30,11 +28,15 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A plot; `draw` returns a matplotlib figure or, of something that moves, a `plots.Animation`."""
+  """A plot; `draw` returns a matplotlib figure or, of something that moves, a `plots.Animation`.
+
+  `of` says in the plot itself what its numbers are of, in a few words.
+  """
 
   name: str
   caption: str
   draw: typing.Callable
+  of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,27 +61,12 @@ class Findings:
 
 
 class Study(typing.NamedTuple):
-  """A study's JSON file: `settings`, `machine` (what it ran on), `seconds` of training and evaluation, and `data`."""
+  """A study's JSON file: `settings`, `machine` (that times are of), `seconds` of training and evaluation, and `data`."""
 
   settings: dict
   machine: dict
   seconds: float
   data: dict
-
-
-def machine():
-  """What numbers depend on besides the settings: {name: value}."""
-  gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-          for gpu in tf.config.list_physical_devices("GPU")]
-  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({_cpu()})", "TensorFlow": tf.__version__}
-
-
-def _cpu():
-  try:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-      return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.machine()
 
 
 def path(out, name):
@@ -114,12 +101,22 @@ def load(out, name):
     raise UserError(f"{path(out, name)!r} is not a study: {error} is missing") from error
 
 
-def present(out, findings):
-  """Writes the CSV files and plots of `Findings`."""
+def findings(out, name, study):
+  """The `Findings` of a `Study` from a folder; `UserError` when its numbers are not those that are measured today."""
+  try:
+    return importlib.import_module(f"tf_madry.studies.{name}").findings(study.data, study.settings)
+  except (LookupError, TypeError) as error:
+    raise UserError(f"{path(out, name)!r} does not hold what {name} measures ({type(error).__name__}: {error}); without "
+                    "--plot_only it is put together again from what the folder holds") from error
+
+
+def present(out, findings, settings):
+  """Writes the CSV files and plots of `Findings` of a study with these settings."""
   for name, records in findings.records.items():
     _write_csv(os.path.join(out, f"{name}.csv"), records)
   for figure in findings.figures:
-    plots.save(os.path.join(out, figure.name), figure.draw)
+    of = [figure.of, *(f"{name} {settings[name]}" for name in ("scale", "seed"))]
+    plots.save(os.path.join(out, figure.name), figure.draw, ", ".join(filter(None, of)))
 
 
 def _write_csv(path, records):
@@ -140,8 +137,8 @@ def markdown(name, study, findings):
   yield ""
   settings = ", ".join(f"{key} {_plain(value)}" for key, value in study.settings.items() if value is not None)
   machine = ", ".join(f"{key} {value}" for key, value in study.machine.items())
-  yield (f"`python -m tf_madry.studies {name}`: {settings}; {machine}; {duration(study.seconds)} of training and "
-         "evaluation.")
+  took = f"{duration(study.seconds)} of training and evaluation"
+  yield f"`python -m tf_madry.studies {name}`: {'; '.join(filter(None, (settings, machine, took)))}."
   yield ""
   for note in findings.notes:
     yield f"{note}"

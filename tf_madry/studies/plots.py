@@ -74,14 +74,18 @@ def file_name(figure):
   return f"{figure.name}.{'gif' if figure.name.endswith('_animated') else 'png'}"
 
 
-def save(path, draw):
+def save(path, draw, of):
   """Writes what `draw()` returns, a figure as PNG and SVG, an `Animation` as GIF, under `path` with their endings.
+
+  Below it stands in small letters what it is `of`.
 
   Raises:
     UserError: a file cannot be written.
   """
   with mpl.rc_context(STYLE):
     drawn = draw()
+    figure = drawn.figure if isinstance(drawn, Animation) else drawn
+    figure.supxlabel(of, x=0.99, ha="right", fontsize=6, color="0.4")
     if isinstance(drawn, Animation):
       _save_animation(f"{path}.gif", drawn)
       plt.close(drawn.figure)

@@ -1,6 +1,5 @@
 """One Markdown report of all studies that an output folder holds."""
 
-import importlib
 import os
 
 from tf_madry import files
@@ -30,8 +29,7 @@ def write(out):
            "first tenth to the one named and falls to 0 at the end make something of so few.", ""]
   for name in there:
     study = outcomes.load(out, name)
-    findings = importlib.import_module(f"tf_madry.studies.{name}").findings(study.data, study.settings)
-    lines += outcomes.markdown(name, study, findings)
+    lines += outcomes.markdown(name, study, outcomes.findings(out, name, study))
   missing = [name for name in STUDIES if name not in there]
   if missing:
     lines += ["## Not run", "", ", ".join(f"`{name}`" for name in missing), ""]

@@ -124,7 +124,7 @@ class _Simulation:
       # Not all at once, but one after the other, as they come to be in the long run.
       self._craft(worker, self._costs.craft * worker / self._workers)
     self._train()
-    # In full swing: every worker has been through the queue, and no batch is older than the second snapshot.
+    # In full swing: every worker has been through the queue, and the batches have weights of the second snapshot or later.
     self._until(2 * (self._room + self._workers + self._reload_every))
     began, waited, held_up = self._clock.now, self._waited, self._held_up
     self._ages.clear()

@@ -1,7 +1,9 @@
 """How old may adversarial examples be? (§5, Figures 5 and 8)"""
 
 import itertools
+import statistics
 
+from tf_madry.studies import lab as labs
 from tf_madry.studies import plots
 from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
@@ -12,6 +14,8 @@ K = 8  # of training and of the final attack, as in all of §5
 PAPER_HOLDS, PAPER_BREAKS = 32, 64
 PAPER_ADVERSARIAL = {"up to the break": 0.90, "beyond": 0.05}
 PAPER_NATURAL = 0.98
+SAME = 0.05  # difference of accuracies that are "about the same"
+TRACKS, APART = 0.1, 0.2  # how far stale accuracy is above fresh: up to the one they go together, from the other not
 SMOOTHING = 3  # log lines that a point of the curves is the mean of
 
 
@@ -95,18 +99,23 @@ def findings(data, settings):
       f"{rate * holds:g} and ∞"] for rate, (holds, breaks_at) in found.items()])
   steps = max(row["step"] for row in data["curves"])
   largest = max(settings["s_list"])
-  notes = ["The queue is filled before training; with ε and the learning rate on a schedule, a batch has the ε of the step "
+  every, batch = min(row["step"] for row in data["curves"]), labs.batch_size(settings)
+  notes = [labs.size(settings),
+           "The queue is filled before training; with ε and the learning rate on a schedule, a batch has the ε of the step "
            "that trains on it.",
-           f"s = {largest} is {largest / steps:.0%} of the {steps:,} steps; in the paper 64 is 0.1 % of 60,000."]
+           f"s = {largest} is {largest / steps:.0%} of the {steps:,} steps; in the paper 64 is 0.1 % of 60,000.",
+           *(_recovery(data["curves"], found) if settings["scale"] < 1 else ())]  # at full size the rate does not fall
   return Findings(
     "Staleness: Figures 5 and 8", _claims(data, found, rates), [table, where],
     [Figure("staleness_curves", "Figure 5: adversarial accuracy on the training set, on fresh examples (crafted for the "
-            f"current weights) and on the stale ones trained on, at rate {rates[0]:g}; means over {SMOOTHING} log lines.",
-            lambda: _curves(data, rates[0])),
+            f"current weights) and on the stale ones trained on, at rate {rates[0]:g}; means over {SMOOTHING} log lines, "
+            f"each of {every * batch:,} examples ({every} steps of batch {batch}); without staleness, of one batch of {batch}.",
+            lambda: _curves(data, rates[0]), f"{SMOOTHING * every * batch:,} examples a point; s = 0: {SMOOTHING * batch}"),
      Figure("staleness_final", f"Figure 8: accuracy on {n:,} test images after training against s, by learning rate; "
-            "bars are 95 % intervals, grey the paper's break between 32 and 64.", lambda: _final(data, rates)),
+            "bars are 95 % intervals, grey the paper's values and its break between 32 and 64.",
+            lambda: _final(data, rates), f"n = {n:,}"),
      Figure("staleness_unit", "The same against learning rate × s: curves of different rates that fall together would make "
-            "it the natural unit of staleness.", lambda: _unit(data, rates))],
+            "it the natural unit of staleness.", lambda: _unit(data, rates), f"n = {n:,}")],
     {"staleness_final": final, "staleness_curves": data["curves"]}, notes)
 
 
@@ -116,8 +125,12 @@ def _claims(data, found, rates):
   holds, first = found.get(rate, (0, None))
   untrained = rate not in found
   beyond = [row for s, row in rows.items() if first is not None and s >= first]
-  last = {s: _last(data["curves"], rate, s) for s in rows if s}
-  torn = [s for s, (fresh, stale) in last.items() if stale - fresh > 0.2]
+  late = {s: _late(data["curves"], rate, s) for s in rows if s}
+  gap = {s: stale - fresh for s, ((fresh, stale), _) in late.items()}
+  said = "; ".join(f"s = {s}: fresh {fresh:.0%}, stale {stale:.0%} (end: {last_fresh:.0%}, {last_stale:.0%})"
+                   for s, ((fresh, stale), (last_fresh, last_stale)) in late.items())
+  paper_s = None if untrained else rows.get(PAPER_HOLDS)
+  up_to, level = [row for s, row in rows.items() if s <= PAPER_HOLDS], PAPER_ADVERSARIAL["up to the break"]
   claims = [
     Claim("There is a value of s above which adversarial accuracy breaks down (paper: from 90 % to 5 %, between 32 and 64).",
           None if untrained else first is not None,
@@ -129,12 +142,18 @@ def _claims(data, found, rates):
           "cannot be said" if untrained else
           f"between {holds} and {first}" if first is not None else f"above {holds}, the largest that was tried"),
     Claim("Networks beyond it memorise stale examples: fresh accuracy falls far below stale.",
-          None if untrained or not beyond else any(row["s"] in torn for row in beyond),
-          "; ".join(f"s = {s}: fresh {fresh:.0%}, stale {stale:.0%}" for s, (fresh, stale) in last.items())
-          + " (second half of training)"),
-    Claim("… while natural accuracy stays high.",
-          None if not beyond else all(row["natural_accuracy"] > 0.9 for row in beyond),
-          "; ".join(f"s = {row['s']}: {percent(row['natural_accuracy'])}" for row in beyond) or "no break")]
+          None if untrained or not beyond else any(gap[row["s"]] > APART for row in beyond),
+          f"means over the second half of training: {said}"),
+    Claim(f"With s = {PAPER_HOLDS} fresh accuracy tracks stale.", paper_s and gap[PAPER_HOLDS] <= TRACKS,
+          "as above" if paper_s else "not tested"),
+    Claim(f"Up to s = {PAPER_HOLDS} adversarial accuracy on the test set is about the same, about "
+          f"{level:.0%}.",
+          paper_s and all(abs(row["adversarial_accuracy"] - other) <= SAME
+                          for row in up_to for other in (level, rows[0]["adversarial_accuracy"])),
+          "; ".join(f"s = {row['s']}: {percent(row['adversarial_accuracy'])}" for row in up_to)),
+    Claim(f"With s = {PAPER_HOLDS} natural accuracy is about {PAPER_NATURAL:.0%}.",
+          paper_s and paper_s["natural_accuracy"] >= PAPER_NATURAL - 0.005,
+          percent(paper_s["natural_accuracy"], paper_s["n"]) if paper_s else "not tested")]
   return [*claims, _unit_claim(found)]
 
 
@@ -145,11 +164,29 @@ def _paper_break(holds, first):
   return True if holds >= PAPER_HOLDS and first <= PAPER_BREAKS else None
 
 
-def _last(curves, rate, s):
-  """Mean (fresh, stale) accuracy over the second half of training."""
-  rows = [row for row in curves if (row["learning_rate"], row["s"]) == (rate, s)]
-  rows = rows[len(rows) // 2:]
-  return tuple(sum(row[name] for row in rows) / len(rows) for name in ("fresh_accuracy", "stale_accuracy"))
+def _accuracies(curves, rate, s):
+  """(fresh, stale) accuracy by log line."""
+  return [(row["fresh_accuracy"], row["stale_accuracy"]) for row in curves if (row["learning_rate"], row["s"]) == (rate, s)]
+
+
+def _late(curves, rate, s):
+  """(fresh, stale) accuracy, the means over the second half of training, and at its end."""
+  rows = _accuracies(curves, rate, s)
+  half = rows[len(rows) // 2:]
+  return tuple(map(statistics.mean, zip(*half, strict=True))), rows[-1]
+
+
+def _recovery(curves, found):
+  """A line on rates at which the largest s that holds does so in the end alone, with less than half of it midway."""
+  told = []
+  for rate, (s, _) in found.items():
+    fresh = [accuracy for accuracy, _ in _accuracies(curves, rate, s)]
+    midway = statistics.mean(fresh[2 * len(fresh) // 5:-(-3 * len(fresh) // 5)])
+    if s and midway < fresh[-1] / 2:
+      told.append(f"from {midway:.0%} to {fresh[-1]:.0%} at rate {rate:g}, s = {s}")
+  if told:
+    yield ("Even where training holds it is broken for most of the time and recovers only as the learning rate falls: fresh "
+           f"accuracy rises, from midway to the end, {'; '.join(told)}.")
 
 
 def _unit_claim(found):
@@ -168,8 +205,11 @@ def _unit_claim(found):
   if product == alone:
     verdict = "the rates fit one value of either" if product else "the rates fit no one value of either"
     return Claim(claim, None if product else False, f"{evidence}: {verdict}")
-  return Claim(claim, product, f"{evidence}: the rates fit one value of {'rate × s' if product else 's'} and not of "
-                               f"{'s' if product else 'rate × s'}")
+  if product:
+    return Claim(claim, True, f"{evidence}: a single rate × s fits, no single s does")
+  low, high = max(low for low, _ in known.values()), min(high for _, high in known.values())
+  return Claim(claim, False, f"{evidence}: no single rate × s fits; all {len(known)} rates break between {low} and {high} "
+                             "at this scale, one seed")
 
 
 def _curves(data, rate):
@@ -205,6 +245,13 @@ def _final(data, rates):
     # s = 0 has no logarithm; it stands at 1/2, and the axis says so.
     _against(axis, data, rates, name, lambda row: max(row["s"], 0.5))
     axis.axvspan(PAPER_HOLDS, PAPER_BREAKS, color="0.85", zorder=0, label="paper's break")
+    if name == "adversarial":
+      holds, breaks_down = PAPER_ADVERSARIAL.values()
+      most = max(PAPER_BREAKS, *(row["s"] for row in data["final"]))
+      axis.plot([0.5, PAPER_HOLDS, PAPER_BREAKS, most], [holds, holds, breaks_down, breaks_down], **plots.PAPER,
+                label="paper")
+    else:
+      axis.plot(PAPER_HOLDS, PAPER_NATURAL, color=plots.PAPER["color"], marker="^", linestyle="none")
     axis.set_xscale("log", base=2)
     ticks = sorted({row["s"] for row in data["final"]})
     axis.set_xticks([max(s, 0.5) for s in ticks], ticks)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from tf_madry.studies import plots
+from tf_madry.studies import lab as labs
+from tf_madry.studies import plots, power
 from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
 
-OPTIONS = ("k_list",)
+OPTIONS = ("k_list", "learning_rate")
 
 # Table 1: {target κ, which is the attack's too: {source κ: adversarial accuracy on the test set}}.
 PAPER = {1: {1: 0.9855, 4: 0.4863, 8: 0.2716, 128: 0.2836},
@@ -60,11 +61,11 @@ def findings(data, settings):
     "gradient shattering, the intervals say so (see `transfer.shattered`)",
     ["target κ", *(f"source κ = {source}" for source in k_list), "attack κ"],
     [[target, *(text(target, source) for source in k_list), target] for target in k_list])
-  notes = [f"κ = {max(k_list)} stands for the paper's 128."] if 8 < max(k_list) < 128 else []
+  notes = [labs.size(settings), *power.untrained(k_list)]
   return Findings(
     "Transfer: Table 1", _claims(by, marked, k_list), [table],
     [Figure("transfer", f"Table 1 as measured ({n:,} test images), the paper's values in brackets; framed: gradient "
-            "shattering.", lambda: _matrix(by, marked, k_list))],
+            "shattering.", lambda: _matrix(by, marked, k_list), f"n = {n:,}")],
     {"transfer": [cell | {"paper": paper_value(cell["target"], cell["source"], k_list),
                           "shattered": (cell["target"], cell["source"]) in marked} for cell in cells]}, notes)
 
@@ -75,14 +76,18 @@ def _claims(by, marked, k_list):
     return f"κ = {target}: white-box {percent(by[target, target]['adversarial_accuracy'])}, lowest black-box " \
            f"{percent(min(values)) if values else 'not measured'}"
 
-  weak, strong = [k for k in k_list if k <= 4], [k for k in k_list if k >= 8]
-  # A network that is wrong anyway has nothing to hide.
-  learnt = strong and all(by[k, k]["adversarial_accuracy"] > 0.5 for k in strong)
+  def no_shattering(k, here):
+    trained = here in k_list and len(k_list) > 1
+    # A network that is wrong anyway has nothing to hide.
+    learnt = trained and by[here, here]["adversarial_accuracy"] > 0.5
+    return Claim(f"The network with κ = {k} shows no gradient shattering.", (here, here) not in marked if learnt else None,
+                 worst(here) if trained else power.NOT_TESTED)
+
+  weak, largest = [k for k in (1, 4) if k in k_list], max(k_list)
   return [
     Claim("Networks with κ = 1 and 4 are broken by attacks of the same power crafted on others, though not by their own.",
-          all((k, k) in marked for k in weak) if weak and len(k_list) > 1 else None, "; ".join(map(worst, weak))),
-    Claim("Networks with κ = 8 and 128 show no gradient shattering.",
-          not any((k, k) in marked for k in strong) if learnt and len(k_list) > 1 else None, "; ".join(map(worst, strong)))]
+          all((k, k) in marked for k in weak) if len(weak) == 2 else None, "; ".join(map(worst, weak)) or power.NOT_TESTED),
+    no_shattering(8, 8), no_shattering(128, largest if largest > 8 else 128)]
 
 
 def _matrix(by, marked, k_list):
@@ -92,7 +97,7 @@ def _matrix(by, marked, k_list):
   for row, target in enumerate(k_list):
     for column, source in enumerate(k_list):
       paper = paper_value(target, source, k_list)
-      axis.text(column, row, f"{values[row, column]:.1%}" + (f"\n({paper:.1%})" if paper is not None else ""),
+      axis.text(column, row, f"{values[row, column]:.1%}" + (f"\n({paper:.2%})" if paper is not None else ""),
                 ha="center", va="center")
       if (target, source) in marked:
         axis.add_patch(plots.frame(column - 0.47, row - 0.47, 0.94))
