@@ -20,11 +20,11 @@ def main():
   require(minutes is None or 0 < minutes < float("inf"), "minutes", minutes, "a number above 0")
   require(minutes is None or flags.FLAGS.steps is None, "minutes", minutes, "nothing when --steps is given")
   config = cli.training_config()
+  require(minutes is None or not config.training.staleness, "minutes", minutes, "nothing when there is a staleness")
   cli.load_tensorflow()
   from tf_madry import staleness, training
   try:
-    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source,
-                   deadline=minutes and began + 60 * minutes)
+    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source, minutes=minutes, began=began)
   except training.Stopped as stopped:
     return stopped.exit_code
   return 0

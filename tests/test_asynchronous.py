@@ -155,6 +155,21 @@ def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path
   assert all(np.array_equal(*pair) for pair in zip(ours.model.weights, theirs.model.weights, strict=True))
 
 
+def test_a_synchronous_run_takes_up_what_an_asynchronous_one_had_in_flight():
+  taken = []
+  learner = types.SimpleNamespace(step=lambda indices, step: taken.append(int(indices)))
+  batches = types.SimpleNamespace(indices=lambda number: number)
+  tickets = {"tickets/next_ticket": np.int64(9), "tickets/returned": np.int64([3, 4, 7])}  # 0-2, 5, 6 and 8 are done
+  for steps, left in ((range(6, 7), [4, 7]), (range(7, 11), None)):  # with a stop in between
+    source = training.Synchronous(learner, batches)
+    source.restore(types.SimpleNamespace(arrays=tickets, step=steps[0]))
+    for step in steps:
+      source(step)
+    tickets = source.arrays()
+    assert tickets == {} if left is None else tickets["tickets/returned"].tolist() == left
+  assert taken == [3, 4, 7, 9, 10]
+
+
 def test_without_workers_it_is_train_py(tmp_path):
   process = begin(tmp_path, "--workers=0", "--steps=5")
   output, _ = process.communicate(timeout=120)

@@ -1,5 +1,9 @@
+import errno
+import fcntl
 import os
 import pathlib
+import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ CONFIG = Config()
 
 
 def save(folder, step, keep=3):
-  arrays = {"step": np.int64(step), "weights": np.full(5000, step, np.float32)}
+  arrays = {"step": np.int64(step), "weights": np.full(5000, step, np.float32), "image_shape": np.int32([28, 28, 1]),
+            "num_classes": np.int32(10)}
   return checkpoints.save(str(folder), step, CONFIG, arrays, keep=keep)
 
 
@@ -30,6 +35,14 @@ def test_the_newest_are_kept(tmp_path):
   assert [os.path.basename(path) for path in checkpoints.list_paths(str(tmp_path))] == [
       "step-00000400.npz", "step-00000300.npz"]
   assert checkpoints.read_newest(str(tmp_path)).step == 400
+
+
+def test_later_ones_that_were_passed_over_go_and_the_one_just_written_stays(tmp_path):
+  for step in (100, 200, 300, 400):
+    save(tmp_path, step, keep=4)
+  save(tmp_path, 250, keep=2)
+  assert [os.path.basename(path) for path in checkpoints.list_paths(str(tmp_path))] == [
+      "step-00000250.npz", "step-00000200.npz"]
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -57,15 +70,72 @@ def garbage(path):
     file.write(b"no archive at all" * 100)
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit, garbage])
-def test_a_damaged_newest_is_reported_and_the_one_before_it_used(tmp_path, capsys, damage):
+def with_arrays(**changed):
+  """Damage: other arrays in a sound archive; None takes one out."""
+  def damage(path):
+    with np.load(path) as archive:
+      arrays = {name: archive[name] for name in archive.files} | changed
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+  return damage
+
+
+def with_bytes(start, offset, value):
+  """Damage: other bytes, so far behind the first place where some others are."""
+  def damage(path):
+    content = bytearray(pathlib.Path(path).read_bytes())
+    place = content.index(start) + offset
+    content[place:place + len(value)] = value
+    pathlib.Path(path).write_bytes(content)
+  return damage
+
+
+def with_header(text):
+  """Damage: another header of an array, whole by its checksum."""
+  def damage(path):
+    header = text.encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "a") as archive:
+      archive.writestr("more.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+  return damage
+
+
+DIRECTORY = b"PK\x01\x02"  # the beginning of an entry in an archive's directory
+
+
+@pytest.mark.parametrize(("damage", "said"), [
+    (truncate, ""), (empty, "it is not a checkpoint"), (flip_a_bit, "CRC"), (garbage, "it is not a checkpoint, which is an .npz"),
+    (with_arrays(weights=None), "weights is missing"), (with_arrays(num_classes=None), "num_classes is missing"),
+    (with_arrays(**{"arrays.json": None, "image_shape": None}), "image_shape is missing"),
+    (with_arrays(**{"config.json": np.array("[1]")}), r"config.json is \[1\]"),
+    (with_arrays(**{"config.json": np.array("null")}), "config.json is None"),
+    (with_arrays(**{"config.json": np.array("{")}), ""), (with_arrays(**{"arrays.json": np.array("1")}), ""),
+    (with_arrays(image_shape=np.int32([28, 28])), r"image_shape and num_classes are \[28, 28, 10\]"),
+    (with_arrays(image_shape=np.int32(28)), ""), (with_arrays(num_classes=np.int32(0)), r"are \[28, 28, 1, 0\]"),
+    (with_arrays(num_classes=np.float32("nan")), ""), (with_arrays(step=np.int64([1, 2])), ""),
+    (with_bytes(DIRECTORY, 6, b"\xff"), "version"), (with_bytes(DIRECTORY, 8, b"\x01"), "encrypted"),
+    (with_header("{'descr': '<f4', 'shape': (1"), ""), (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (10**30,)}"), ""),
+    (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}"), ""),
+])
+def test_a_damaged_newest_is_reported_and_the_one_before_it_used(tmp_path, capsys, damage, said):
   save(tmp_path, 100)
   damaged = save(tmp_path, 200)
   damage(damaged)
   assert checkpoints.read_newest(str(tmp_path)).step == 100
   assert "step-00000200.npz" in capsys.readouterr().err
-  with pytest.raises(UserError, match="is damaged"):
+  with pytest.raises(UserError, match=f"is damaged: .*{said}") as error:
     checkpoints.load_model(damaged)
+  assert "\n" not in str(error.value) and "unsafe" not in str(error.value)
+
+
+def test_a_checkpoint_that_does_not_list_its_arrays_is_one_of_old(tmp_path):
+  path = save(tmp_path, 100)
+  with_arrays(**{"arrays.json": None})(path)
+  assert checkpoints.read(path).step == 100
+
+
+def test_a_file_of_the_same_name_as_that_of_tensorflow_is_none(tmp_path):
+  (tmp_path / "checkpoint").write_bytes(bytes(range(256)))
+  with pytest.raises(UserError, match="accepted: a directory with a checkpoint in it"):
+    checkpoints.load_model(str(tmp_path))
 
 
 def test_when_none_is_whole_nothing_is_touched(tmp_path):
@@ -100,6 +170,8 @@ def test_a_full_disk_leaves_earlier_checkpoints_and_no_debris(tmp_path, monkeypa
   monkeypatch.setattr(np, "savez", fails)
   with pytest.raises(UserError, match="No space left on device; earlier checkpoints are intact"):
     save(tmp_path, 200)
+  with pytest.raises(UserError, match=r"No space left on device$"):
+    save(tmp_path / "other", 200)
   assert os.listdir(tmp_path / "checkpoints") == ["step-00000100.npz"]
   assert checkpoints.read_newest(str(tmp_path)).step == 100
 
@@ -118,4 +190,38 @@ def test_a_directory_belongs_to_one_run(tmp_path):
   with files.exclusive(folder), pytest.raises(UserError, match="in use by another run"), files.exclusive(folder):
     pass
   with files.exclusive(folder):  # free again
+    pass
+
+
+def test_folders_that_were_made_for_nothing_go_again_and_hide_no_error(tmp_path):
+  folder = tmp_path / "models" / "run"
+  for vanishes in (False, True):
+    with pytest.raises(RuntimeError), files.exclusive(str(folder)):
+      checkpoints.prepare(str(folder))
+      if vanishes:
+        shutil.rmtree(folder)
+      raise RuntimeError
+    assert os.listdir(tmp_path) == []
+  with files.exclusive(str(folder)):
+    save(folder, 1)
+  assert checkpoints.read_newest(str(folder)).step == 1
+
+
+def test_what_killed_writers_left_behind_goes(tmp_path):
+  path = save(tmp_path, 1)
+  for folder in (tmp_path, tmp_path / "checkpoints"):
+    (folder / ".tmp-abc").write_bytes(b"half a ")
+  with files.exclusive(str(tmp_path)):
+    checkpoints.prepare(str(tmp_path))
+  assert sorted(os.listdir(tmp_path)) == [".lock", "checkpoints"]
+  assert os.listdir(tmp_path / "checkpoints") == [os.path.basename(path)]
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch):
+  def fails(*arguments):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+  monkeypatch.setattr(fcntl, "flock", fails)
+  with pytest.raises(UserError, match=r"^record '.*' cannot be locked: No locks available$"), \
+      files.exclusive(str(tmp_path), "record"):
     pass

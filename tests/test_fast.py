@@ -213,6 +213,34 @@ def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
           for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
+  results = []
+
+  class Source(training.Synchronous):
+    def __call__(self, step):
+      results.append(super().__call__(step))
+      return results[-1]
+
+  trained = training.train(config(tmp_path, steps=2, precision=precision), make_source=Source)
+  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+  right, losses = measure.score(trained, results[-1].images, results[-1].labels)
+  assert (row["adversarial_accuracy"], row["loss"]) == pytest.approx((np.mean(right), np.mean(losses)))
+  train = datasets.load().train
+  indices = datasets.Batches(len(train), 8, 0).indices(1)
+  right, _ = measure.score(trained, datasets.as_float(train.images[indices]), train.labels[indices])
+  assert row["natural_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(training, "VALIDATION_EXAMPLES", 20)
+  trained = training.train(config(tmp_path, steps=1, eval_every=1, epsilon=0.1))
+  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+  result = measure.measure(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
+  assert (row["split"], row["loss"]) == ("validation", pytest.approx(result.adversarial_loss))
+  assert "under PGD κ = 8 (n = 20)" in capsys.readouterr().out
+
+
 def test_precisions_agree_on_what_they_compute():
   single, half = model.build(seed=3), model.build(seed=3, dtype="bfloat16")
   for ours, theirs in zip(half.weights, single.weights, strict=True):
@@ -253,20 +281,30 @@ class Clock:
 def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
   monkeypatch.setattr(training, "time", Clock())
   # A step takes a second, and each that is timed two looks; a little less than 4 s are left to the loop in the end.
-  deadline = 2 * (1 + training.PACE_STEPS) + 1 + training.ENDING + 4
-  training.train(config(tmp_path / "timed"), deadline=deadline)
+  minutes = (2 * (1 + training.PACE_STEPS) + 1 + training.ENDING + 4) / 60
+  training.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
   assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
   training.train(config(tmp_path / "told", steps=3))
   assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
   # The same command goes on with the steps that it once decided on.
-  training.train(config(tmp_path / "timed"), deadline=deadline)
+  training.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
   assert arrays(tmp_path / "timed")["step"] == 3
+
+
+def test_minutes_leave_time_for_validations(tmp_path, monkeypatch):
+  monkeypatch.setattr(training, "VALIDATION_EXAMPLES", 40)
+  monkeypatch.setattr(training, "VALIDATION_BATCH", 20)
+  # A batch takes a second, a validation two. Of 14 s two go to that of the end, and each step takes one more for its own.
+  monkeypatch.setattr(training, "time", Clock())
+  minutes = (2 * (1 + training.PACE_STEPS) + 2 + 1 + training.ENDING + 14) / 60
+  training.train(config(tmp_path, eval_every=2), minutes=minutes, began=0.0)
+  assert json.loads((tmp_path / "config.json").read_text())["steps"] == int(12 / (1 / training.LOOP_SHARE + 1))
 
 
 @pytest.mark.parametrize(("given", "said"), [
     (["--minutes=0"], "minutes is 0.0, accepted: a number above 0"),
     (["--minutes=1", "--steps=5"], "minutes is 1.0, accepted: nothing when --steps is given"),
-    (["--minutes=0.01"], "accepted: enough for a step after the start"),
+    (["--minutes=0.01", "--eval_every=0"], "minutes is 0.01, accepted: enough for a step after the start"),
     (["--loss=cw"], "loss is 'cw', accepted: xent in a recipe that replays"),
     (["--staleness=4"], "staleness is 4, accepted: 0 in a recipe that replays"),
     (["--precision=float16"], "float32|bfloat16"),

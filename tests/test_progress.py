@@ -2,6 +2,7 @@ import contextlib
 import fcntl
 import json
 import pty
+import resource
 import struct
 import sys
 import termios
@@ -11,6 +12,7 @@ import pytest
 
 from tf_madry import config as configs
 from tf_madry import progress as progress_lib
+from tf_madry.errors import UserError
 
 VALUES = {"natural_accuracy": 0.9, "adversarial_accuracy": 0.5, "loss": 1.25}
 
@@ -53,9 +55,47 @@ def test_tensorboard_has_the_tags_of_the_challenge(tmp_path):
 
 def test_resuming_says_no_step_twice_and_drops_a_torn_line(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  path.write_text('{"step": 5}\n{"step": 10}\n{"step": 15}\n{"step": 2')
-  progress_lib.Progress(config(tmp_path), start=10).close()
+  path.write_text('{"step": 5}\n[1]\n{"step": "6"}\n{"step": 10, "split": "validation"}\n{"step": 15}\n{"step": 2')
+  progress = progress_lib.Progress(config(tmp_path), start=10)
+  progress.close()
   assert [row["step"] for row in rows(tmp_path)] == [5, 10]
+  assert progress.validated
+
+
+@contextlib.contextmanager
+def full_disk(size):
+  """The nearest to one that needs no privileges: no file may grow beyond so many bytes."""
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(("step", "written", "said"), [
+    (5, '{"step": 1}\n' * 200, "metrics.jsonl' cannot be written: File too large"),
+    (10, "", "TensorBoard's file cannot be written: .*events.*; File too large")])
+def test_a_disk_that_is_full_is_one_line(tmp_path, step, written, said):
+  (tmp_path / "metrics.jsonl").write_text(written)
+  progress = progress_lib.Progress(config(tmp_path), start=3)
+  images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+  with contextlib.closing(progress), full_disk(2400), pytest.raises(UserError, match=said) as error:
+    progress.report(step, VALUES, images)
+  assert "\n" not in str(error.value)
+
+
+def test_a_log_that_is_no_file_is_one_line(tmp_path):
+  (tmp_path / "metrics.jsonl").mkdir()
+  with pytest.raises(UserError, match=r"metrics.jsonl' cannot be written: Is a directory"):
+    progress_lib.Progress(config(tmp_path))
+
+
+def test_what_a_resumed_run_will_take_is_that_of_what_is_left(tmp_path, capsys):
+  with contextlib.closing(progress_lib.Progress(config(tmp_path), start=20)) as progress:
+    for _ in range(21):
+      progress.timed(0.5)
+  assert "30 steps from here will take about 15 s" in capsys.readouterr().out
 
 
 def read_all(descriptor):

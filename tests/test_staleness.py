@@ -4,9 +4,10 @@ import json
 import signal
 
 import numpy as np
+import pytest
 from processes import run, start, until
 
-from tf_madry import checkpoints, datasets, staleness, training
+from tf_madry import checkpoints, datasets, measure, staleness, training
 from tf_madry import config as configs
 from tf_madry.attacks import linf
 from tf_madry.learner import Learner
@@ -70,6 +71,38 @@ def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tm
   assert len(learner.crafted) == 5 + size
 
 
+class Judge(Diary):
+  """Also writes down accuracies before each update, in float32: `fresh`, of every batch crafted, and `stale`."""
+
+  def __init__(self, config, dataset):
+    super().__init__(config, dataset)
+    self.fresh, self.stale = [], []
+
+  def craft(self, indices, step):
+    images, labels = super().craft(indices, step)
+    self.fresh.append(self._accuracy(images, labels))
+    return images, labels
+
+  def learn(self, images, labels, step):
+    self.stale.append(self._accuracy(images, labels))
+    return super().learn(images, labels, step)
+
+  def _accuracy(self, images, labels):
+    return np.mean(measure.score(self.trained, images, labels)[0])
+
+
+def test_accuracies_are_of_the_weights_in_float32_and_of_all_steps_of_a_line(tmp_path):
+  dataset = datasets.load()
+  learner = Judge(config(tmp_path, staleness=1, batch_size=64, precision="bfloat16"), dataset)
+  source = staleness.source(learner, datasets.Batches(len(dataset.train), 64, 0))
+  for step in range(4):
+    while source(step) is None:
+      pass
+    first = step - step % 2  # of those that a line speaks of; a summary in between takes nothing from it
+    assert source.report() == pytest.approx({"fresh_accuracy": np.mean(learner.fresh[first + 1:]),
+                                             "stale_accuracy": np.mean(learner.stale[first:])})
+
+
 def test_no_staleness_is_plain_training_bit_for_bit(tmp_path):
   training.train(config(tmp_path / "plain", steps=2))
   plain = checkpoints.read_newest(str(tmp_path / "plain")).arrays
@@ -110,6 +143,11 @@ def test_a_stop_while_the_queue_is_filled_loses_nothing(tmp_path):
 
 def test_without_a_ball_nothing_is_perturbed(tmp_path):
   assert not train(tmp_path, steps=2, staleness=1, epsilon=0.0)["staleness/queue"].any()
+
+
+def test_minutes_are_not_for_a_queue_that_has_to_be_filled(tmp_path):
+  code, output = run("train.py", "--staleness=4", "--minutes=1", cwd=tmp_path)
+  assert (code, output) == (2, "error: minutes is 1.0, accepted: nothing when there is a staleness\n")
 
 
 def test_asynchronous_training_has_a_staleness_of_its_own(tmp_path):

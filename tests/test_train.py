@@ -4,11 +4,13 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
-from processes import run, start, until
+from processes import ROOT, run, start, until
 
 import tf_madry
 from tf_madry import checkpoints, datasets, measure, training
@@ -34,6 +36,10 @@ def weights(model_dir):
   return checkpoints.read_newest(str(model_dir)).arrays
 
 
+def rows(model_dir):
+  return [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+
+
 def same(left, right):
   names = {name for name in left if name.startswith(("model/", "optimizer/"))}
   return bool(names) and all(np.array_equal(left[name], right[name]) for name in names)
@@ -57,8 +63,34 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
   assert not same(weights(tmp_path), straight(7))
   training.train(config(tmp_path, steps=7))
   assert same(weights(tmp_path), straight(7))
-  rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-  assert [row["step"] for row in rows] == [2, 3, 4, 6, 7]
+  assert [row["step"] for row in rows(tmp_path)] == [2, 3, 4, 6, 7]
+  before = (tmp_path / "config.json").read_bytes()
+  training.train(config(tmp_path, steps=5))  # less than it has done
+  assert same(weights(tmp_path), straight(7)) and (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("number", "fault"), [(1, "signal"), (2, "signal"), (2, "error")])
+def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, monkeypatch, straight, number, fault):
+  monkeypatch.setattr(training, "VALIDATION_EXAMPLES", 50)
+  settings, measured, original = {"steps": 4, "eval_every": 2}, [], measure.measure
+
+  def cut_short(*arguments, on_batch, **more):
+    measured.append(arguments)
+    if len(measured) < number:
+      return original(*arguments, on_batch=on_batch, **more)
+    if fault == "error":
+      raise RuntimeError
+    os.kill(os.getpid(), signal.SIGTERM)
+    return until(lambda: on_batch(10, 1.0, 0.0))
+
+  with monkeypatch.context() as patch, pytest.raises((training.Stopped, RuntimeError)):
+    patch.setattr(measure, "measure", cut_short)
+    training.train(config(tmp_path, **settings))
+  assert weights(tmp_path)["step"] == 2 * number
+  for _ in range(2):  # and not made again
+    training.train(config(tmp_path, **settings))
+    assert [row["step"] for row in rows(tmp_path) if row["split"] == "validation"] == [2, 4]
+  assert same(weights(tmp_path), straight(4))
 
 
 def test_another_seed_gives_other_weights(tmp_path, straight):
@@ -138,6 +170,15 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
   with pytest.raises(UserError, match="the loss is nan at step 5; the last good checkpoint is that of step 2"):
     training.train(learner_config, make_source=Explodes)
   assert checkpoints.read_newest(str(tmp_path)).step == 2
+  with pytest.raises(UserError, match="the loss is nan at step 5; no step has been saved yet"):
+    training.train(config(tmp_path / "other", steps=9), make_source=Explodes)
+
+
+def test_a_file_in_the_place_of_the_checkpoints_is_found_at_the_start(tmp_path):
+  (tmp_path / "checkpoints").write_text("")
+  with pytest.raises(UserError, match="checkpoints' cannot be written: File exists"):
+    training.train(config(tmp_path, steps=2))
+  assert sorted(os.listdir(tmp_path)) == [".lock", "checkpoints"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
@@ -179,6 +220,28 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
   assert said in output
   assert len(output.splitlines()) == 1, output
   assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("body", "stdout", "code", "said"), [
+    ("raise OSError(28, 'No space left', 'x')", subprocess.PIPE, 2, "error: [Errno 28] No space left: 'x'\n"),
+    ("print('steps')", "full", 2, "error: [Errno 28] No space left on device\n"),
+    ("print('steps')", "nobody", 141, ""), ("print('steps', flush=True)", "nobody", 141, ""),
+])
+def test_an_error_of_the_system_is_one_line_and_a_reader_who_has_gone_is_none(body, stdout, code, said):
+  if stdout == "nobody":
+    reader, stdout = os.pipe()
+    os.close(reader)
+  elif stdout == "full":
+    stdout = os.open("/dev/full", os.O_WRONLY)
+  script = f"from tf_madry import cli\ndef main():\n  {body}\ncli.run(main)"
+  process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+  assert (process.returncode, process.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(("script", "own"), [("train.py", "minutes"), ("async_train.py", "workers")])
+def test_help_lists_all_flags_of_a_script(tmp_path, script, own):
+  _, output = run(script, "--help", cwd=tmp_path)
+  assert all(f"\n  --{name}: " in output for name in ("k", "recipe", "model_dir", own))
 
 
 def test_a_short_run_learns_to_be_robust(tmp_path):

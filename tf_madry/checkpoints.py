@@ -1,15 +1,14 @@
 """Checkpoints: one .npz file each, written whole or not at all, verified when read.
 
 A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a source of batches adds), the
-step, and the config as JSON. NumPy's archive carries a checksum of every array, so that reading it is verifying it.
+step, the config as JSON, and the list of the arrays' names. NumPy's archive carries a checksum of every array, so that
+reading it is verifying it.
 """
 
 import json
 import os
 import re
 import sys
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +19,10 @@ from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
 
 FOLDER = "checkpoints"
-NAME = re.compile(r"step-(\d{8,})\.npz")
+NAME = re.compile(r"step-(\d{8}|[1-9]\d{8,})\.npz")
 CONFIG_KEY = "config.json"
+NAMES_KEY = "arrays.json"  # not in older files
+ZIP = b"PK"  # the beginning of an .npz archive
 
 
 class Checkpoint(NamedTuple):
@@ -37,8 +38,20 @@ class DamagedError(Exception):
   """A checkpoint file is not whole; the message says in what way."""
 
 
+def prepare(model_dir):
+  """Makes the folder of a model directory's checkpoints and takes out what killed writers left; `UserError` if it cannot."""
+  folder = os.path.join(model_dir, FOLDER)
+  try:
+    os.makedirs(folder, exist_ok=True)
+    files.remove_temporary(folder)
+  except OSError as error:
+    raise UserError(f"{folder!r} cannot be written: {error.strerror}") from error
+
+
 def save(model_dir, step, config, arrays, *, keep):
-  """Writes a checkpoint atomically, then removes all but the newest `keep`.
+  """Writes a checkpoint atomically, then removes all but the newest `keep` up to its step.
+
+  Those of later steps go first: a run that saves a step has passed them over as damaged, and will do their steps again.
 
   Args:
     model_dir: the run's directory.
@@ -58,11 +71,15 @@ def save(model_dir, step, config, arrays, *, keep):
   try:
     os.makedirs(folder, exist_ok=True)
     with files.replacing(path) as file:
-      np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values()))}, **arrays)
+      np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values())), NAMES_KEY: np.array(json.dumps(list(arrays)))},
+               **arrays)
   except OSError as error:
-    raise UserError(f"checkpoint {path!r} cannot be written: {error.strerror}; earlier checkpoints are intact") from error
-  for older in list_paths(model_dir)[keep:]:
-    os.remove(older)
+    intact = "; earlier checkpoints are intact" if list_paths(model_dir) else ""
+    raise UserError(f"checkpoint {path!r} cannot be written: {error.strerror or error}{intact}") from error
+  paths = list_paths(model_dir)
+  own = paths.index(path)
+  for other in paths[:own] + paths[own + keep:]:
+    os.remove(other)
   return path
 
 
@@ -84,22 +101,37 @@ def read(path):
   arrays = read_arrays(path)
   try:
     values = json.loads(str(arrays.pop(CONFIG_KEY)))
-    return Checkpoint(int(arrays["step"]), values, arrays, path)
+    missing = [name for name in json.loads(str(arrays.pop(NAMES_KEY, "[]"))) if name not in arrays]
+    # What a model is built of.
+    sizes = np.concatenate([arrays["image_shape"], arrays["num_classes"][np.newaxis]])
+    step = int(arrays["step"])
   except KeyError as error:
     raise DamagedError(f"{error.args[0]} is missing") from error
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, AttributeError) as error:
     raise DamagedError(str(error).splitlines()[0]) from error
+  if missing:
+    raise DamagedError(f"{missing[0]} is missing")
+  if not isinstance(values, dict):
+    raise DamagedError(f"{CONFIG_KEY} is {values!r}")
+  if sizes.shape != (4,) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
+    raise DamagedError(f"image_shape and num_classes are {sizes.tolist()}")
+  return Checkpoint(step, values, arrays, path)
 
 
 def read_arrays(path):
   """Every array of an .npz file, by name, verified; errors as in `read`."""
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
+    with open(path, "rb") as file:
+      # NumPy would take it for a pickle, and say how to load that.
+      if file.read(len(ZIP)) != ZIP:
+        raise ValueError("it is not a checkpoint, which is an .npz archive")
+      file.seek(0)
+      with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
   except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
     raise UserError(f"{path!r} cannot be read: {error.strerror}") from error
-  except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise DamagedError((str(error) or "it is empty").splitlines()[0]) from error
+  except Exception as error:  # an altered byte can make anything of an archive, of a header, or of a size
+    raise DamagedError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def read_newest(model_dir):

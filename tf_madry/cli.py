@@ -13,6 +13,7 @@ from tf_madry import config as configs
 from tf_madry.errors import UserError
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
 ERROR_CODE = 2
 
 # What TensorFlow prints on any machine without a GPU, whatever its log level.
@@ -56,6 +57,8 @@ def training_config():
 def run(main, *, takes_names=False):
   """Runs a script under absl: an error is one line and exit code 2, a signal has its own exit code.
 
+  Who prints to a reader that has gone (`… | head`) ends without a word, as if by SIGPIPE.
+
   Args:
     main: called without arguments, or with the list of what is no flag; returns the exit code.
     takes_names: whether there may be anything but flags on the command line.
@@ -71,8 +74,18 @@ def run(main, *, takes_names=False):
 
   def guarded(argv):
     try:
-      sys.exit(main(argv[1:]) if takes_names else main())
+      code = main(argv[1:]) if takes_names else main()
+      sys.stdout.flush()
+      sys.exit(code)
     except UserError as error:
+      _fail(error)
+    except OSError as error:
+      # Should it be standard output that fails, it would again at the interpreter's end, which says so.
+      with contextlib.suppress(OSError):
+        sys.stdout.flush()
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      if isinstance(error, BrokenPipeError):
+        sys.exit(128 + signal.SIGPIPE)
       _fail(error)
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)

@@ -9,13 +9,14 @@ import tempfile
 from tf_madry.errors import UserError
 
 LOCK = ".lock"
+TEMPORARY = ".tmp-"  # how the names of files begin that are not whole yet
 
 
 @contextlib.contextmanager
 def replacing(path):
   """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
   folder = os.path.dirname(path) or "."
-  descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+  descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
   try:
     with os.fdopen(descriptor, "wb") as file:
       yield file
@@ -26,7 +27,8 @@ def replacing(path):
     os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
     os.replace(temporary, path)
   except BaseException:
-    os.remove(temporary)
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(temporary)
     raise
   # Without this the rename itself may be lost with the power.
   directory = os.open(folder, os.O_RDONLY)
@@ -47,32 +49,62 @@ def output(name, path):
     with replacing(path) as file:
       yield file
   except OSError as error:
-    raise UserError(f"{name} {path!r} cannot be written: {error.strerror}") from error
+    raise UserError(f"{name} {path!r} cannot be written: {error.strerror or error}") from error
+
+
+def remove_temporary(folder):
+  """Removes what writers of a folder's files left behind that were killed; for the only process that writes there."""
+  for name in os.listdir(folder):
+    if name.startswith(TEMPORARY):
+      os.remove(os.path.join(folder, name))
 
 
 @contextlib.contextmanager
-def exclusive(model_dir):
-  """Creates a model directory if need be and keeps other runs out of it as long as the block lasts.
+def exclusive(folder, name="folder"):
+  """Creates a folder if need be and keeps other runs out of it as long as the block lasts.
 
-  The lock goes with the process, however it ends. A directory that was made for nothing is taken away again.
+  The lock goes with the process, however it ends. Folders that were made for nothing are taken away again.
 
   Raises:
-    UserError: the directory cannot be made or written, or another run has it.
+    UserError: the folder cannot be made or written, or another run has it; the message begins with `name`.
   """
-  new = not os.path.exists(model_dir)
+  new, descriptor = _missing(folder), None
   try:
-    os.makedirs(model_dir, exist_ok=True)
-    descriptor = os.open(os.path.join(model_dir, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
-  except OSError as error:
-    raise UserError(f"model_dir {model_dir!r} cannot be written: {error.strerror}") from error
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError as error:
-    os.close(descriptor)
-    raise UserError(f"model_dir {model_dir!r} is in use by another run; choose another one") from error
-  try:
+    descriptor = _lock(folder, name)
     yield
   finally:
-    if new and os.listdir(model_dir) == [LOCK]:
-      shutil.rmtree(model_dir)
+    if descriptor is not None:
+      if new and [file for _, _, names in os.walk(folder) for file in names] == [LOCK]:
+        shutil.rmtree(folder, ignore_errors=True)
+      os.close(descriptor)
+    for path in new:
+      with contextlib.suppress(OSError):  # it holds something
+        os.rmdir(path)
+
+
+def _missing(folder):
+  """The folders that have to be made for one to be there, the innermost first."""
+  path, missing = os.path.abspath(folder), []
+  while not os.path.exists(path):
+    missing.append(path)
+    path = os.path.dirname(path)
+  return missing
+
+
+def _lock(folder, name):
+  """Makes a folder, locks it and clears it; returns the descriptor that holds the lock."""
+  try:
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+  except OSError as error:
+    raise UserError(f"{name} {folder!r} cannot be written: {error.strerror}") from error
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    remove_temporary(folder)
+  except BlockingIOError as error:
     os.close(descriptor)
+    raise UserError(f"{name} {folder!r} is in use by another run; choose another one") from error
+  except OSError as error:
+    os.close(descriptor)
+    raise UserError(f"{name} {folder!r} cannot be locked: {error.strerror}") from error
+  return descriptor

@@ -107,7 +107,7 @@ def run(loaded, split, epsilon, *, sources=(), batch_size=200, seed=0, folder, s
   """
   classes = num_classes(loaded.model, datasets.as_float(split.images[:1]))
   attempts, table = plan(epsilon, sources, num_classes=classes, **quick)
-  with files.exclusive(folder), trials.interruptible():
+  with files.exclusive(folder, "record"), trials.interruptible():
     record = trials.Trials(loaded.model, split, attempts, epsilon=epsilon, seed=seed, batch_size=batch_size,
                            folder=folder)
     tell_left_out(attempts, classes, say)

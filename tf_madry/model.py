@@ -158,7 +158,10 @@ def find_challenge_checkpoint(path):
   listing = os.path.join(path, "checkpoint")
   if not os.path.isfile(listing):
     return None
-  state = tf.train.get_checkpoint_state(path)
+  try:
+    state = tf.train.get_checkpoint_state(path)
+  except UnicodeDecodeError:  # TensorFlow's is text
+    return None
   newest = state and state.model_checkpoint_path
   require(newest and os.path.exists(f"{newest}.index"), f"newest checkpoint by {listing!r}", newest or "not named",
           "one that is there; --checkpoint takes the prefix of its files")
@@ -192,6 +195,6 @@ def read_challenge_checkpoint(prefix):
       require(tuple(shapes[name]) == ours[path], f"shape of {name} in {where}", tuple(shapes[name]), f"{ours[path]}")
     weights = {path: np.asarray(reader.get_tensor(name), np.float32) for name, path in theirs.items()}
     step = int(reader.get_tensor("global_step")) if "global_step" in shapes else 0
-  except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+  except (tf.errors.OpError, ValueError, TypeError, RuntimeError, LookupError) as error:
     raise UserError(f"{where} cannot be read: {getattr(error, 'message', error)}") from error
   return weights, step

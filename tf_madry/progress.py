@@ -1,5 +1,6 @@
 """What a run tells while it goes on: progress bar or lines, metrics.jsonl, TensorBoard."""
 
+import contextlib
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_madry import files
+from tf_madry.errors import UserError
 
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
@@ -33,19 +35,27 @@ class Progress:
     config: `Config` of the run.
     start: step the run starts or resumes from.
     elapsed: seconds the run has taken before, for a resumed one.
+
+  Attributes:
+    validated: whether metrics.jsonl has a validation of the step it starts from.
+
+  Raises:
+    UserError: metrics.jsonl or an event file cannot be written; so do `report` and `record`.
   """
 
   def __init__(self, config, start=0, elapsed=0.0):
-    self.config = config
+    self.config, self._start = config, start
     self._began = time.monotonic() - elapsed
     self._steps = self._seconds = 0  # timed since the last report
     self._timed_steps = self._timed_seconds = 0  # timed since the start
     self._compiled = False
     self._estimated = False
-    path = os.path.join(config.run.model_dir, METRICS)
-    keep_until(path, start)
-    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
-    self._writer = tf.summary.create_file_writer(config.run.model_dir)
+    self._path = os.path.join(config.run.model_dir, METRICS)
+    with self._writing():
+      rows = keep_until(self._path, start)
+      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
+      self._writer = tf.summary.create_file_writer(config.run.model_dir)
+    self.validated = any(row["step"] == start and row.get("split") == "validation" for row in rows)
     self._bar = tqdm(total=config.training.steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.05,
                      disable=not sys.stderr.isatty())
 
@@ -64,10 +74,10 @@ class Progress:
     self._timed_steps, self._timed_seconds = self._timed_steps + 1, self._timed_seconds + seconds
     if not self._estimated and self._timed_steps == ESTIMATE_AFTER:
       self._estimated = True
-      steps = self.config.training.steps
+      steps = self.config.training.steps - self._start
       total = steps * self._timed_seconds / self._timed_steps
-      self.say(f"{steps:,} steps will take about {duration(total)} (extrapolated from {self._timed_steps} steps; "
-               "compiling left out)")
+      self.say(f"{steps:,} steps{' from here' if self._start else ''} will take about {duration(total)} (extrapolated from "
+               f"{self._timed_steps} steps; compiling left out)")
 
   def report(self, step, values, images):
     """Logs the values of a step: to the terminal and metrics.jsonl, and to TensorBoard.
@@ -92,8 +102,9 @@ class Progress:
   def record(self, step, values):
     """Appends one object to metrics.jsonl."""
     row = {"step": step, "time": round(self.elapsed, 3), **values}
-    self._file.write(json.dumps(row) + "\n")
-    self._file.flush()
+    with self._writing():
+      self._file.write(json.dumps(row) + "\n")
+      self._file.flush()
 
   def say(self, line):
     """Prints a line, above the bar if there is one."""
@@ -113,7 +124,7 @@ class Progress:
 
   def _summarise(self, step, values, images):
     # The challenge logs training values twice, so that a run's curve lies over its evaluation's and over other runs'.
-    with self._writer.as_default(step=step):
+    with self._writing(), self._writer.as_default(step=step):
       for suffix in ("adv train", "adv"):
         tf.summary.scalar(f"accuracy {suffix}", values["adversarial_accuracy"])
         tf.summary.scalar(f"xent {suffix}", values["loss"])
@@ -121,13 +132,25 @@ class Progress:
       for name in values.keys() - {"adversarial_accuracy", "natural_accuracy", "loss"}:
         _summarise_value(name.replace("_", " "), values[name])
       tf.summary.image("images adv train", images[:3])
-    self._writer.flush()
+      self._writer.flush()
+
+  @contextlib.contextmanager
+  def _writing(self):
+    try:
+      yield
+    except OSError as error:
+      raise UserError(f"{self._path!r} cannot be written: {error.strerror}") from error
+    except tf.errors.OpError as error:
+      # The operation in braces, path and reason, and on other lines what else fails because of that.
+      why = error.message.splitlines()[0].rpartition("}} ")[2]
+      raise UserError(f"TensorBoard's file cannot be written: {why}") from error
 
   def close(self):
     """Closes files and the bar."""
     self._bar.close()
-    self._file.close()
-    self._writer.close()
+    with contextlib.suppress(OSError, tf.errors.OpError):  # of what could not be written before
+      self._file.close()
+      self._writer.close()
 
 
 def _summarise_value(tag, value):
@@ -144,22 +167,27 @@ def keep_until(path, step):
   """Takes the lines after `step` out of a metrics.jsonl, so that a resumed run does not say them twice.
 
   A last line that was cut short goes too.
+
+  Returns:
+    What the others hold, a list of {name: value}.
   """
   if not os.path.exists(path):
-    return
-  with open(path, encoding="utf-8") as file:
+    return []
+  with open(path, encoding="utf-8", errors="replace") as file:
     lines = file.readlines()
-  kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]
-  if kept != lines:
+  kept = [(line, row) for line in lines if (row := _row(line)) and row["step"] <= step]
+  if len(kept) < len(lines):
     with files.replacing(path) as file:
-      file.write("".join(kept).encode())
+      file.write("".join(line for line, _ in kept).encode())
+  return [row for _, row in kept]
 
 
-def _step_of(line):
-  try:
-    return json.loads(line)["step"]
-  except (ValueError, KeyError, TypeError):
-    return None
+def _row(line):
+  with contextlib.suppress(ValueError):
+    row = json.loads(line)
+    if isinstance(row, dict) and isinstance(row.get("step"), int):
+      return row
+  return None
 
 
 def duration(seconds):

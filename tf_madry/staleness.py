@@ -48,12 +48,13 @@ class Stale:
     self._queue.append(self._pack(images, indices))
     if len(self._queue) <= self._size:
       return None
-    right, _ = measure.score(self._learner.trained, images, labels)
     stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)))
-    result = self._learner.learn(*stale, tf.constant(step))
-    self._fresh.append(float(np.mean(right)))
-    self._stale.append(float(result.accuracy))
-    return result
+    # The training step knows the stale accuracy too, but of the model that it computes with, which may be bfloat16.
+    for batch, accuracies in ((images, labels), self._fresh), (stale, self._stale):
+      right, _ = measure.score(self._learner.trained, *batch)
+      accuracies.append(float(np.mean(right)))
+    self._done = step + 1
+    return self._learner.learn(*stale, tf.constant(step))
 
   def _packed(self, images, indices):
     natural, _ = self._learner.batch(indices)
@@ -79,10 +80,11 @@ class Stale:
   def report(self):
     """`fresh_accuracy`, of the current weights on the batch just crafted, and `stale_accuracy`, on the batch trained on.
 
-    Both are adversarial, taken before the update, and means over the steps since the last report.
+    Both are adversarial, in float32, taken before the update, and means over the steps since the last line of metrics.jsonl.
     """
     values = {"fresh_accuracy": float(np.mean(self._fresh)), "stale_accuracy": float(np.mean(self._stale))}
-    self._begin()
+    if self._done % self._learner.config.run.log_every == 0:
+      self._begin()
     return values
 
   def close(self):

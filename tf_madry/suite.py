@@ -50,7 +50,7 @@ def run(loaded, suite, split, *, source=None, batch_size=200, seed=0, folder, sa
   """
   classes = num_classes(loaded.model, datasets.as_float(split.images[:1]))
   members = suite.members(classes)
-  with files.exclusive(folder), trials.interruptible():
+  with files.exclusive(folder, "record"), trials.interruptible():
     record = trials.Trials(
         loaded.model, split, {name: trials.Trial(attack, source=source and source.model)
                               for name, attack in members.items()},

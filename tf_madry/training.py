@@ -14,17 +14,18 @@ import tensorflow as tf
 
 import tf_madry
 from tf_madry import checkpoints, datasets, files, machine, measure
+from tf_madry.attacks.pgd import PGD
 from tf_madry.config import Config
 from tf_madry.errors import UserError, require
 from tf_madry.learner import Learner
 from tf_madry.progress import Progress
 from tf_madry.signals import stop_requests
 
-PACE_STEPS = 10  # that a deadline's pace is measured on
-ENDING = 10.0  # seconds that the last evaluation and checkpoint are reckoned to take
-LOOP_SHARE = 0.93  # of the time, that is spent inside the steps and not on what is logged and saved in between
+PACE_STEPS = 10  # that the pace of a run of so many minutes is measured on
+ENDING = 10.0  # seconds that the last checkpoint and the end of the process are reckoned to take
+LOOP_SHARE = 0.93  # of the time without validations, that is spent inside the steps and not on what is logged and saved
 VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
-
+VALIDATION_BATCH = 200
 
 SLOW = ("paper", "challenge")  # recipes that take hours without a GPU
 
@@ -39,17 +40,22 @@ class Synchronous:
   def __init__(self, learner, batches):
     self._learner = learner
     self._batches = batches
+    self._moved = {}  # by step: the number of its batch, where that is another one
 
   def __call__(self, step):
     """Does training step `step` (from 0)."""
-    return self._learner.step(tf.constant(self._batches.indices(step)), tf.constant(step))
+    return self._learner.step(tf.constant(self._batches.indices(self._moved.pop(step, step))), tf.constant(step))
 
   def arrays(self):
-    """{name: array} for the checkpoint: nothing, since batches are a function of the step."""
-    return {}
+    """{name: array} for the checkpoint: batches are a function of the step, but for those that have been moved."""
+    if not self._moved:
+      return {}
+    return {"tickets/next_ticket": np.int64(1 + max(self._moved)), "tickets/returned": np.int64(list(self._moved.values()))}
 
   def restore(self, checkpoint):
-    """Goes on from a `checkpoints.Checkpoint`."""
+    """Goes on from a `checkpoints.Checkpoint`, be it of an asynchronous run: first with what that had in flight."""
+    # So many as there are between the step and the first batch that was never begun: from there on all is in order.
+    self._moved = dict(enumerate(checkpoint.arrays.get("tickets/returned", np.int64([])).tolist(), checkpoint.step))
 
   def report(self):
     """{name: value} for the log, see `Progress.report`."""
@@ -71,22 +77,23 @@ class Stopped(Exception):
     self.exit_code = 128 + signum
 
 
-def train(config, *, resume=True, make_source=Synchronous, deadline=None):
+def train(config, *, resume=True, make_source=Synchronous, minutes=None, began=None):
   """Trains a model as `config` says, from where its model directory left off.
 
   Args:
     config: `Config`.
     resume: False: refuse a directory that already holds a run.
     make_source: called with (learner, batches); returns a source of steps, see `Synchronous`.
-    deadline: time (of `time.monotonic`) by which a new run shall be done: decides its number of steps in place of
-      `config`. A run that is resumed keeps its own.
+    minutes: how long a new run shall take in all: decides its number of steps in place of `config`. A run that is resumed
+      keeps its own.
+    began: time (of `time.monotonic`) from which they count.
 
   Returns:
     The trained Keras model.
 
   Raises:
     UserError: bad settings or data, a directory that belongs to another experiment or cannot be written, no whole
-      checkpoint, a loss that is not finite, a deadline that leaves no time for a step.
+      checkpoint, a loss that is not finite, minutes that leave no time for a step.
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
   dataset = datasets.load(config.training.dataset)
@@ -95,22 +102,24 @@ def train(config, *, resume=True, make_source=Synchronous, deadline=None):
     require(config.training.drawn <= available, "batch_size", config.training.batch_size,
             f"up to {available // candidates:,}: of {available:,} training examples a step draws {candidates} batches")
   batches = datasets.Batches(available, config.training.drawn, config.training.seed)
-  with files.exclusive(config.run.model_dir), stop_requests() as stop:
+  with files.exclusive(config.run.model_dir, "model_dir"), stop_requests() as stop:
+    checkpoints.prepare(config.run.model_dir)
     checkpoint = checkpoints.read_newest(config.run.model_dir)
-    config = _settled(config, checkpoint, deadline)
+    config = _settled(config, checkpoint, minutes)
     if checkpoint:
       _require_resumable(config, checkpoint, resume)
     learner = Learner(config, dataset)
-    if deadline and not checkpoint:
-      learner.take(_steps_until(deadline, learner, batches))
+    if minutes and not checkpoint:
+      learner.take(_steps_within(minutes, began, learner, batches, dataset.validation))
       config = learner.config
     with contextlib.closing(make_source(learner, batches)) as source:
       start, elapsed = 0, 0.0
       if checkpoint:
         checkpoints.restore(learner.variables(), checkpoint)
         source.restore(checkpoint)
-        start, elapsed = checkpoint.step, float(checkpoint.arrays["elapsed"])
-      write_config(config)
+        start, elapsed = checkpoint.step, float(checkpoint.arrays.get("elapsed", 0.0))
+      if start < config.training.steps:
+        write_config(config)
       with contextlib.closing(Progress(config, start, elapsed)) as progress:
         for line in describe(config, start):
           progress.say(line)
@@ -118,32 +127,45 @@ def train(config, *, resume=True, make_source=Synchronous, deadline=None):
   return learner.model
 
 
-def _settled(config, checkpoint, deadline):
+def _settled(config, checkpoint, minutes):
   """The config with what it leaves to the machine: as the run that is resumed has it, or as is best here."""
   training = config.training
   theirs = checkpoint and Config.from_values(checkpoint.values).training
   if training.precision is None:
     precision = theirs.precision if theirs else machine.fast_precision()
     training = dataclasses.replace(training, precision=precision)
-  if deadline and theirs:
+  if minutes and theirs:
     training = dataclasses.replace(training, steps=theirs.steps)
   return dataclasses.replace(config, training=training)
 
 
-def _steps_until(deadline, learner, batches):
-  """How many steps can be done until then at the speed of the first few, which are then undone."""
+def _steps_within(minutes, began, learner, batches, validation):
+  """How many steps can be done, and validated, at the speed of the first few, which are then undone."""
   state = [(variable, variable.numpy()) for variable in learner.variables().values()]
   times = []
   for step in range(1 + PACE_STEPS):
-    began = time.monotonic()
+    before = time.monotonic()
     float(learner.step(tf.constant(batches.indices(step)), tf.constant(step)).loss)
-    times.append(time.monotonic() - began)
+    times.append(time.monotonic() - before)
   for variable, value in state:
     variable.assign(value)
-  left = deadline - time.monotonic() - ENDING
-  steps = int(left * LOOP_SHARE / statistics.median(times[1:]))
-  require(steps >= 1, "minutes", f"that end in {max(0.0, left + ENDING):.0f} s", "enough for a step after the start")
+  seconds, ending = statistics.median(times[1:]) / LOOP_SHARE, ENDING
+  if every := learner.config.run.eval_every:
+    validation_seconds = _validation_seconds(learner, validation)
+    seconds += validation_seconds / every
+    ending += validation_seconds
+  steps = int((began + 60 * minutes - time.monotonic() - ending) / seconds)
+  require(steps >= 1, "minutes", minutes, "enough for a step after the start")
   return steps
+
+
+def _validation_seconds(learner, split):
+  """The time that a validation takes, by its first batch; the time to compile is left out."""
+  batch = split.head(min(len(split), VALIDATION_BATCH))
+  _measure(learner, batch)
+  began = time.monotonic()
+  _measure(learner, batch)
+  return (time.monotonic() - began) * min(len(split), VALIDATION_EXAMPLES) / len(batch)
 
 
 def _require_resumable(config, checkpoint, resume):
@@ -159,13 +181,25 @@ def _require_resumable(config, checkpoint, resume):
 def _loop(config, learner, source, batches, dataset, progress, start, stop):
   run, steps = config.run, config.training.steps
   saved = start
+
+  def conclude(done):
+    """What comes after a step: its validation, if one is due, and the end of the run, if that was asked for."""
+    due = run.eval_every and (done % run.eval_every == 0 or done == steps)
+    if due and not stop.signum:
+      _validate(learner, dataset.validation, progress, done, stop)
+    if stop.signum:
+      _stop(config, learner, source, progress, done, stop)
+
   if start >= steps:
-    progress.say(f"already trained for {start:,} of {steps:,} steps: nothing to do")
+    progress.say(f"already trained for {start:,} of {steps:,} steps: none is left to do")
+  if 0 < start <= steps and not progress.validated:
+    conclude(start)  # the run ended before it could
   for step in range(start, steps):
     done = step + 1
     logs = done % run.log_every == 0 or done % run.summary_every == 0 or done == steps
-    # Natural accuracy costs a forward pass of its own, and has to come before the update to fit the other numbers.
-    natural = _natural_accuracy(learner, batches.indices(step)) if logs else None
+    # Natural accuracy costs a forward pass of its own, and has to be of the same weights as the other numbers: those before
+    # the update. Where the step computes with other weights than the result has, all are of the result, after the update.
+    natural = _natural_accuracy(learner, batches.indices(step)) if logs and not learner.computes_apart else None
     began = time.monotonic()
     try:
       while (result := source(step)) is None:
@@ -174,22 +208,21 @@ def _loop(config, learner, source, batches, dataset, progress, start, stop):
     except SourceError as error:
       save(config, learner, source, progress, step)
       raise SourceError(f"{error}; saved after step {step:,}") from error
-    if logs and config.training.precision != "float32":
-      result = learner.rescore(result)
     loss = float(result.loss)
     progress.timed(time.monotonic() - began)
+    if logs and learner.computes_apart:
+      natural, result = _natural_accuracy(learner, batches.indices(step)), learner.rescore(result)
+      loss = float(result.loss)
     if not math.isfinite(loss):
-      raise UserError(f"the loss is {loss} at step {done:,}; the last good checkpoint is that of step {saved:,}")
+      last_good = f"the last good checkpoint is that of step {saved:,}" if saved else "no step has been saved yet"
+      raise UserError(f"the loss is {loss} at step {done:,}; {last_good}")
     if logs:
       values = {"natural_accuracy": natural, "adversarial_accuracy": float(result.accuracy), "loss": loss}
       progress.report(done, values | source.report(), result.images)
-    if run.eval_every and (done % run.eval_every == 0 or done == steps):
-      _validate(learner, dataset.validation, progress, done)
-    if stop.signum:
-      _stop(config, learner, source, progress, done, stop)
     if done % run.checkpoint_every == 0 or done == steps:
       save(config, learner, source, progress, done)
       saved = done
+    conclude(done)
 
 
 def _stop(config, learner, source, progress, step, stop):
@@ -203,15 +236,28 @@ def _natural_accuracy(learner, indices):
   return float(tf.reduce_mean(tf.cast(right, tf.float32)))
 
 
-def _validate(learner, split, progress, step):
-  split = split.head(min(len(split), VALIDATION_EXAMPLES))
-  result = measure.measure(learner.model, learner.attack, split, seed=learner.config.training.seed)
+def _validate(learner, split, progress, step, stop):
+  """Measures and says how the model does; leaves when there is a request to stop, and then the next start has to do it."""
+  def look(*_):
+    if stop.signum:
+      raise Stopped(stop.signum)
+
+  try:
+    result = _measure(learner, split.head(min(len(split), VALIDATION_EXAMPLES)), look)
+  except Stopped:
+    return
   progress.record(step, {
       "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
       "adversarial_accuracy": result.adversarial_accuracy, "natural_loss": result.natural_loss,
       "loss": result.adversarial_loss})
   progress.say(f"step {step:,}  validation: natural {result.natural_accuracy:.1%}, adversarial "
-               f"{result.adversarial_accuracy:.1%} (n = {result.n:,})")
+               f"{result.adversarial_accuracy:.1%} under PGD κ = {learner.config.judge.k} (n = {result.n:,})")
+
+
+def _measure(learner, split, on_batch=None):
+  config = learner.config
+  return measure.measure(learner.model, PGD(**dataclasses.asdict(config.judge)), split, batch_size=VALIDATION_BATCH,
+                         seed=config.training.seed, on_batch=on_batch)
 
 
 def save(config, learner, source, progress, step):
@@ -219,7 +265,7 @@ def save(config, learner, source, progress, step):
   arrays = {name: variable.numpy() for name, variable in learner.variables().items()}
   for name, array in arrays.items():
     if not np.isfinite(array).all():
-      raise UserError(f"{name} is not finite after step {step:,}; the last good checkpoint was kept")
+      raise UserError(f"{name} is not finite after step {step:,}, which is not saved")
   arrays |= {"step": np.int64(step), "elapsed": np.float64(progress.elapsed),
              "image_shape": np.int32(learner.image_shape), "num_classes": np.int32(learner.num_classes)}
   checkpoints.save(config.run.model_dir, step, config, arrays | source.arrays(), keep=config.run.keep)

@@ -6,8 +6,11 @@ from tf_madry import cli
 from tf_madry.asynchronous import devices
 from tf_madry.benchmark.rounds import alternate, spread
 
-# Multiplications and additions of one example's forward pass and input gradient: two convolutions, two dense layers.
-GRADIENT_FLOP = 2 * 2 * (28 * 28 * 25 * 32 + 14 * 14 * 25 * 32 * 64 + 3136 * 1024 + 1024 * 10)
+# Multiplications of one example's forward pass: two convolutions, two dense layers. With each goes an addition.
+LAYERS = (28 * 28 * 25 * 32, 14 * 14 * 25 * 32 * 64, 3136 * 1024, 1024 * 10)
+# A layer's gradient by its input, as by its weights, is as much work as the layer.
+GRADIENT_FLOP = 2 * (2 * sum(LAYERS))  # forward, and by all inputs
+UPDATE_FLOP = 2 * (3 * sum(LAYERS) - LAYERS[0])  # forward, by all weights, and by all inputs but the images
 
 
 def core(batch_sizes=(50, 128, 512), rounds=9, k=8):
@@ -18,14 +21,13 @@ def core(batch_sizes=(50, 128, 512), rounds=9, k=8):
         + ", ".join(f"{precision} {rate / 1e9:,.0f} GFLOP/s" for precision, rate in floors.items()))
   print("\n| batch | what | code | ms | speedup | of the matrix-product rate |\n|---|---|---|---|---|---|")
   for batch_size in batch_sizes:
-    for what, k_timed in (("PGD gradient", 1), (f"training step, κ = {k}", k)):
+    for what, k_timed, flop in (("PGD gradient", 1, GRADIENT_FLOP),
+                                (f"training step, κ = {k}", k, k * GRADIENT_FLOP + UPDATE_FLOP)):
       calls = _core_calls(batch_size, what, k_timed)
       times = alternate(calls, rounds)
-      # A training step has κ gradients, and a forward pass with the gradient of the weights, which is the same work.
-      gradients = 1 if what == "PGD gradient" else k + 1
       for name, values in times.items():
         seconds = statistics.median(values)
-        floor = gradients * batch_size * GRADIENT_FLOP / floors[name.split()[-1]]
+        floor = batch_size * flop / floors[name.split()[-1]]
         print(f"| {batch_size} | {what} | {name} | {spread([1e3 * value for value in values], '.1f')} | "
               f"{statistics.median(times['textbook float32']) / seconds:.2f} | {floor / seconds:.0%} |", flush=True)
 
