@@ -60,7 +60,7 @@ def test_flags_win_over_recipe_over_file_over_paper(tmp_path):
 
 
 def test_a_recipe_is_a_whole_method(tmp_path):
-  fast, _ = configs.resolve({"seed": 5}, "fast")
+  fast, _ = configs.resolve({"seed": 5, "precision": "float32"}, "fast")
   config, _ = configs.resolve({}, "paper", write(tmp_path, json.dumps(fast.values() | {"model_dir": ""})))
   assert config == configs.resolve({"seed": 5}, "paper")[0]
   config, _ = configs.resolve({"k": 4}, None, write(tmp_path, json.dumps(fast.values())))

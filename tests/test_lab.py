@@ -165,6 +165,17 @@ def test_a_network_tells_where_it_was_trained_and_what_validated_it(tmp_path, ti
   assert again.network(k=1).made["validation"]["k"] == 1 and again.machines == [None]
 
 
+def test_a_validation_that_was_not_reached_is_made_the_next_time(tmp_path, tiny, monkeypatch):
+  values = {"steps": 2, "batch_size": 8, "k": 1}
+  with monkeypatch.context() as patch:
+    patch.setattr(training, "_validate", lambda *arguments: None)
+    tiny(tmp_path).trained(values, {"eval_every": 2})
+  validation = tiny(tmp_path).trained(values, {"eval_every": 2}).validation
+  assert [row["step"] for row in validation] == [2]
+  monkeypatch.setattr(training, "train", forbidden)
+  tiny(tmp_path).trained(values, {"eval_every": 2})
+
+
 @pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[:-20], lambda text: text[:text.rindex("{")], None])
 def test_a_log_that_is_not_whole_is_one_line(tmp_path, tiny, damage):
   network = tiny(tmp_path).network(k=1)

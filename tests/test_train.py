@@ -225,7 +225,8 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
 @pytest.mark.parametrize(("body", "stdout", "code", "said"), [
     ("raise OSError(28, 'No space left', 'x')", subprocess.PIPE, 2, "error: [Errno 28] No space left: 'x'\n"),
     ("print('steps')", "full", 2, "error: [Errno 28] No space left on device\n"),
-    ("print('steps')", "nobody", 141, ""), ("print('steps', flush=True)", "nobody", 141, ""),
+    ("print('steps')", "nobody", 141, ""), ("print('steps', flush=True)", "nobody", 141, ""), ("print('steps')", "closed", 0, ""),
+    ("raise BrokenPipeError(32, 'Broken pipe')", subprocess.PIPE, 2, "error: [Errno 32] Broken pipe\n"),
 ])
 def test_an_error_of_the_system_is_one_line_and_a_reader_who_has_gone_is_none(body, stdout, code, said):
   if stdout == "nobody":
@@ -234,7 +235,10 @@ def test_an_error_of_the_system_is_one_line_and_a_reader_who_has_gone_is_none(bo
   elif stdout == "full":
     stdout = os.open("/dev/full", os.O_WRONLY)
   script = f"from tf_madry import cli\ndef main():\n  {body}\ncli.run(main)"
-  process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+  command = [sys.executable, "-c", script]
+  if stdout == "closed":
+    command, stdout = ["sh", "-c", 'exec "$@" >&-', "sh", *command], None
+  process = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
   assert (process.returncode, process.stderr) == (code, said)
 
 

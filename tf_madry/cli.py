@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import sys
 import tempfile
@@ -75,23 +76,38 @@ def run(main, *, takes_names=False):
   def guarded(argv):
     try:
       code = main(argv[1:]) if takes_names else main()
-      sys.stdout.flush()
+      if sys.stdout:
+        sys.stdout.flush()
       sys.exit(code)
     except UserError as error:
       _fail(error)
     except OSError as error:
-      # Should it be standard output that fails, it would again at the interpreter's end, which says so.
-      with contextlib.suppress(OSError):
-        sys.stdout.flush()
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-      if isinstance(error, BrokenPipeError):
+      if isinstance(error, BrokenPipeError) and _nobody_reads():
+        _fall_silent()
         sys.exit(128 + signal.SIGPIPE)
+      try:
+        if sys.stdout:
+          sys.stdout.flush()
+      except OSError:
+        _fall_silent()
       _fail(error)
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
 
   signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
   app.run(guarded, flags_parser=parse)
+
+
+def _nobody_reads():
+  """Whether standard output is a pipe whose reader has gone."""
+  poll = select.poll()
+  poll.register(1, 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _fall_silent():
+  # What could not be written would be tried again at the interpreter's end, which says so if it fails.
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _fail(message):

@@ -138,7 +138,7 @@ RECIPES = {
 }
 
 # What makes a method of training: where --recipe does not name one of these, it has the paper's and not that of a file.
-METHOD = {"replay", "lead", "candidates", "ramp", "margin", "schedule", "averaging", "initialization", "precision", "reduction"}
+METHOD = {"replay", "lead", "candidates", "ramp", "margin", "schedule", "averaging", "initialization", "reduction"}
 
 # The challenge's config.json, key by key; None: known there, but of no use to training here.
 CHALLENGE_KEYS = {

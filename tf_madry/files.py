@@ -53,10 +53,11 @@ def output(name, path):
 
 
 def remove_temporary(folder):
-  """Removes what writers of a folder's files left behind that were killed; for the only process that writes there."""
+  """Removes what killed writers left behind in a folder where this process alone writes, and nobody else keeps files."""
   for name in os.listdir(folder):
-    if name.startswith(TEMPORARY):
-      os.remove(os.path.join(folder, name))
+    path = os.path.join(folder, name)
+    if name.startswith(TEMPORARY) and os.path.isfile(path):
+      os.remove(path)
 
 
 @contextlib.contextmanager
@@ -92,7 +93,7 @@ def _missing(folder):
 
 
 def _lock(folder, name):
-  """Makes a folder, locks it and clears it; returns the descriptor that holds the lock."""
+  """Makes a folder and locks it; returns the descriptor that holds the lock."""
   try:
     os.makedirs(folder, exist_ok=True)
     descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
@@ -100,7 +101,6 @@ def _lock(folder, name):
     raise UserError(f"{name} {folder!r} cannot be written: {error.strerror}") from error
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    remove_temporary(folder)
   except BlockingIOError as error:
     os.close(descriptor)
     raise UserError(f"{name} {folder!r} is in use by another run; choose another one") from error

@@ -45,7 +45,6 @@ class Progress:
 
   def __init__(self, config, start=0, elapsed=0.0):
     self.config, self._start = config, start
-    self._began = time.monotonic() - elapsed
     self._steps = self._seconds = 0  # timed since the last report
     self._timed_steps = self._timed_seconds = 0  # timed since the start
     self._compiled = False
@@ -55,6 +54,8 @@ class Progress:
       rows = keep_until(self._path, start)
       self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
       self._writer = tf.summary.create_file_writer(config.run.model_dir)
+    # A validation comes after the checkpoint of its step.
+    self._began = time.monotonic() - max([elapsed, *(row.get("time", 0.0) for row in rows)])
     self.validated = any(row["step"] == start and row.get("split") == "validation" for row in rows)
     self._bar = tqdm(total=config.training.steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.05,
                      disable=not sys.stderr.isatty())
@@ -148,9 +149,9 @@ class Progress:
   def close(self):
     """Closes files and the bar."""
     self._bar.close()
-    with contextlib.suppress(OSError, tf.errors.OpError):  # of what could not be written before
-      self._file.close()
-      self._writer.close()
+    for file in (self._file, self._writer):
+      with contextlib.suppress(OSError, tf.errors.OpError):  # of what could not be written before
+        file.close()
 
 
 def _summarise_value(tag, value):

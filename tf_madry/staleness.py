@@ -49,12 +49,18 @@ class Stale:
     if len(self._queue) <= self._size:
       return None
     stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)))
-    # The training step knows the stale accuracy too, but of the model that it computes with, which may be bfloat16.
-    for batch, accuracies in ((images, labels), self._fresh), (stale, self._stale):
-      right, _ = measure.score(self._learner.trained, *batch)
-      accuracies.append(float(np.mean(right)))
+    self._fresh.append(self._accuracy(images, labels))
+    # The training step knows the stale accuracy, but of the model that it computes with.
+    rounded = self._learner.config.training.precision != "float32"
+    accuracy = self._accuracy(*stale) if rounded else None
+    result = self._learner.learn(*stale, tf.constant(step))
+    self._stale.append(accuracy if rounded else float(result.accuracy))
     self._done = step + 1
-    return self._learner.learn(*stale, tf.constant(step))
+    return result
+
+  def _accuracy(self, images, labels):
+    right, _ = measure.score(self._learner.trained, images, labels)
+    return float(np.mean(right))
 
   def _packed(self, images, indices):
     natural, _ = self._learner.batch(indices)

@@ -86,7 +86,7 @@ def train(config, *, resume=True, make_source=Synchronous, minutes=None, began=N
     make_source: called with (learner, batches); returns a source of steps, see `Synchronous`.
     minutes: how long a new run shall take in all: decides its number of steps in place of `config`. A run that is resumed
       keeps its own.
-    began: time (of `time.monotonic`) from which they count.
+    began: time (of `time.monotonic`) from which they count; None: now.
 
   Returns:
     The trained Keras model.
@@ -96,6 +96,7 @@ def train(config, *, resume=True, make_source=Synchronous, minutes=None, began=N
       checkpoint, a loss that is not finite, minutes that leave no time for a step.
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
+  began = time.monotonic() if began is None else began
   dataset = datasets.load(config.training.dataset)
   candidates, available = config.training.candidates, len(dataset.train)
   if candidates > 1:

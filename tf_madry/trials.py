@@ -63,6 +63,8 @@ class Trials:
         "trials": {name: [repr(trial.attack), trial.restart, trial.source and digest(trial.source)]
                    for name, trial in trials.items()}})
     self._path = folder and os.path.join(folder, f"{hashlib.sha256(self._identity.encode()).hexdigest()[:16]}.npz")
+    if folder:
+      files.remove_temporary(folder)
     self.resumed = self._load()
 
   def tried(self, *names):

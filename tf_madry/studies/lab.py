@@ -226,9 +226,10 @@ class Lab:
       attack, settings = network.config.attack, network.config.training
       print(f"network: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, rate {settings.learning_rate:g}, "
             f"{settings.steps:,} steps", flush=True)
-      cache.prepare(network.config.run.model_dir)
-      cache.write(os.path.join(network.config.run.model_dir, MADE),
-                  {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)})
+      made = os.path.join(network.config.run.model_dir, MADE)
+      if not os.path.exists(made):
+        cache.prepare(network.config.run.model_dir)
+        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)})
       training.train(network.config, make_source=make_source)
     if name not in self._counted:
       self._counted.add(name)
@@ -247,7 +248,8 @@ class Lab:
     if other:
       raise UserError(f"{model_dir!r} holds a network with {other[0]} {theirs[other[0]]!r}, not {ours[other[0]]!r} as its "
                       "name says; remove it, or choose another --out")
-    return True
+    # The last validation comes after the last checkpoint; a run may have been stopped in between.
+    return not network.config.run.eval_every or network.steps in [row["step"] for row in Network(network.config).validation]
 
   def accuracy(self, network, k, *, split="test", n=None, step=None, source=None):
     """Measures a network under PGD of power k, with the paper's settings, or finds it measured.
