@@ -74,7 +74,7 @@ def power_data(k_list=(1, 8)):
                                      for split in ("train", "test")]}
 
 
-@pytest.mark.parametrize(("k_list", "seen"), [([1, 8], [False, True, True, None, None]), ([8, 128], [None] + 4 * [True])])
+@pytest.mark.parametrize(("k_list", "seen"), [([1, 8], [False, True, True, None, None, None]), ([8, 128], [None] + 5 * [True])])
 def test_of_attackers_above_8_is_said_what_they_showed(k_list, seen):
   found = power.findings(power_data(k_list), SETTINGS | {"k_list": k_list})
   assert [claim.seen for claim in found.claims] == seen

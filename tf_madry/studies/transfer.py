@@ -80,7 +80,8 @@ def _claims(by, marked, k_list):
     trained = here in k_list and len(k_list) > 1
     # A network that is wrong anyway has nothing to hide.
     learnt = trained and by[here, here]["adversarial_accuracy"] > 0.5
-    return Claim(f"The network with κ = {k} shows no gradient shattering.", (here, here) not in marked if learnt else None,
+    name = f"κ = {k}" if here == k else f"κ = {k} (here {here})"
+    return Claim(f"The network with {name} shows no gradient shattering.", (here, here) not in marked if learnt else None,
                  worst(here) if trained else power.NOT_TESTED)
 
   weak, largest = [k for k in (1, 4) if k in k_list], max(k_list)
