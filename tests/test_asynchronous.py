@@ -321,17 +321,18 @@ def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, 
 
 
 def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
-  settings = {"epsilon": 0.1, "batch_size": 50, "learning_rate": 1e-3, "steps": 150, "log_every": 50}
+  # A rate that falls to 0: what is left of chance, in the order of the workers' batches, is small then.
+  settings = {"epsilon": 0.1, "batch_size": 50, "learning_rate": 2e-3, "schedule": "linear", "steps": 100, "log_every": 50}
   bounded = {"queue_size": 4, "max_staleness": 4}
   models = [training.train(config(tmp_path / "synchronous", **settings)),
             train(config(tmp_path / "run", **settings, **bounded), devices.Place(NO_GPU, 1))]
   logged = rows(tmp_path)
   assert max(row["staleness_max"] for row in logged) <= 4
   assert max(row["staleness_max"] for row in logged) > 0 and all_craft(tmp_path)
-  assert logged[-1]["thrown_away"] <= 30
-  results = [measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(1000)) for model in models]
+  assert logged[-1]["thrown_away"] <= 20
+  results = [measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(500)) for model in models]
   accuracies = [result.adversarial_accuracy for result in results]
-  assert min(accuracies) > 0.4  # 0.54 when this was written; natural training leaves less than 0.25
+  assert min(accuracies) > 0.3  # 0.43 when this was written; natural training leaves less than 0.25
   assert abs(accuracies[0] - accuracies[1]) < 0.05
 
 
