@@ -12,6 +12,7 @@ from processes import run
 import tf_madry
 from tf_madry import checkpoints, datasets, machine, measure, training
 from tf_madry import config as configs
+from tf_madry import model as network
 from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.learner import Learner
@@ -129,6 +130,19 @@ def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
     assert weight.dtype == "float32"
   assert {variable.dtype.name if hasattr(variable.dtype, "name") else variable.dtype
           for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
+
+
+@pytest.mark.parametrize(("precision", "averaging"), [("float32", 0.9), ("bfloat16", 0.0)])
+def test_the_result_of_thresholds_is_the_papers_network(tmp_path, precision, averaging):
+  dataset = datasets.load()
+  learner = Learner(config(tmp_path, initialization="threshold", precision=precision, averaging=averaging, steps=5), dataset)
+  images = datasets.as_float(dataset.validation.images[:20])
+  np.testing.assert_allclose(learner.model(images), learner.trained(images), atol=1e-4)
+  for step in range(3):
+    learner.step(tf.range(8), tf.constant(step))
+  assert [weight.shape for weight in learner.model.weights] == [weight.shape for weight in network.build().weights]
+  assert learner.trained.count_params() < learner.model.count_params()
+  assert np.allclose(learner.model(images), learner.trained(images), atol=1e-4) == (averaging == 0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_madry import checkpoints, datasets, measure, seeds
+from tf_madry import checkpoints, datasets, measure, seeds, thresholds
 from tf_madry import model as network
 from tf_madry.attacks import linf, pgd
 from tf_madry.attacks.losses import xent
@@ -34,7 +34,8 @@ class Learner:
 
   Attributes:
     model: the result, a Keras model: where weights are averaged, with the average.
-    trained: the model whose weights the optimizer moves; the same one where they are not averaged.
+    trained: the model whose weights the optimizer moves; the same one where they are not averaged, and a smaller one where
+      they begin as thresholds (see `thresholds.py`).
     craft: a compiled call, from (indices, step) to (adversarial images, labels).
     learn: a compiled call, from (images, labels, step) to a `StepResult`.
     step: both in one compiled call, from (indices, step) to a `StepResult`; of so many batches as `candidates` says.
@@ -45,12 +46,15 @@ class Learner:
     self.image_shape, self.num_classes = dataset.image_shape, dataset.num_classes
     self.attack = pgd.PGD(**dataclasses.asdict(config.attack))
 
-    def build(dtype="float32"):
-      return network.build(dataset.image_shape, dataset.num_classes, seed=training.seed,
-                           initialization=training.initialization, epsilon=config.attack.epsilon, dtype=dtype)
+    def build(dtype="float32", initialization=training.initialization):
+      return network.build(dataset.image_shape, dataset.num_classes, seed=training.seed, initialization=initialization,
+                           epsilon=config.attack.epsilon, dtype=dtype)
 
-    self.model = build()
-    self.trained = build() if training.averaging else self.model
+    self._narrow = training.initialization == "threshold"
+    self.model = build(initialization="he" if self._narrow else training.initialization)
+    self.trained = build() if training.averaging or self._narrow else self.model
+    for result, weight in zip(self.model.weights, self._as_result(), strict=True):
+      result.assign(weight)
     # Forward and backward passes of training use this one; it follows `trained`.
     self._computing = build(training.precision) if training.precision != "float32" else self.trained
     # Adam as TensorFlow 1 had it, where ε is 1e-8 (Keras: 1e-7).
@@ -134,8 +138,13 @@ class Learner:
     # While there is little to average over, what is older counts for less: nothing is left of the initial weights.
     done = tf.cast(step, tf.float32)
     decay = tf.minimum(self.config.training.averaging, (1 + done) / (10 + done))
-    for average, weight in zip(self.model.weights, self.trained.weights, strict=True):
+    for average, weight in zip(self.model.weights, self._as_result(), strict=True):
       average.assign(decay * average + (1 - decay) * weight)
+
+  def _as_result(self):
+    """The trained weights as those of the result."""
+    weights = self.trained.weights
+    return thresholds.widen(weights, [weight.shape for weight in self.model.weights]) if self._narrow else weights
 
   def _craft(self, indices, step):
     images, labels = self.batch(indices)

@@ -25,8 +25,8 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     num_classes: number of logits.
     seed: of the initial weights.
     initialization: "challenge": weights truncated normal with deviation 0.1, biases 0.1; "he": weights truncated normal
-      with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as "he", but that the first layer sees little of
-      what an attacker can change, see `thresholds.py`.
+      with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as "he", but that the first layer has 16 filters, in
+      pairs that see little of what an attacker can change, and the second sees their differences, see `thresholds.py`.
     epsilon: radius of the ball that the thresholds are for.
     dtype: of the weights and of what is computed, but for the logits layer, which is always float32.
 
@@ -43,16 +43,18 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     return {"kernel_initializer": initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed),
             "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
 
-  images = x = keras.Input(image_shape, name="images")
-  for layer, filters in enumerate((32, 64)):
-    x = PooledConvolution(filters, name=f"conv{layer + 1}", dtype=dtype, **initial(layer))(x)
+  images = keras.Input(image_shape, name="images")
+  paired = initialization == "threshold"
+  first = PooledConvolution(thresholds.FILTERS if paired else 32, name="conv1", dtype=dtype, **initial(0))
+  x = first(images)
+  if paired:
+    thresholds.give(first, epsilon)
+    x = thresholds.differences(x)
+  x = PooledConvolution(64, name="conv2", dtype=dtype, **initial(1))(x)
   x = keras.layers.Flatten(dtype=dtype)(x)
   x = Hidden(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
   logits = keras.layers.Dense(num_classes, name="logits", **initial(3))(x)
-  model = keras.Model(images, logits, name="challenge_cnn")
-  if initialization == "threshold":
-    thresholds.give(model, epsilon)
-  return model
+  return keras.Model(images, logits, name="challenge_cnn")
 
 
 @keras.saving.register_keras_serializable("tf_madry")
