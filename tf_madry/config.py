@@ -132,7 +132,7 @@ RECIPES = {
     "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
                   "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
     "fast": {"k": 3, "epsilon": 0.3, "alpha": 0.2, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
-             "steps": 2_800, "batch_size": 32, "learning_rate": 1e-3, "reduction": "mean", "initialization": "threshold",
+             "steps": 4_000, "batch_size": 32, "learning_rate": 1e-3, "reduction": "mean", "initialization": "threshold",
              "schedule": "linear", "ramp": 0.05, "margin": 1.08, "candidates": 3, "lead": 1, "averaging": 0.98, "precision": None},
     "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
 }

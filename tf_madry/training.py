@@ -21,9 +21,11 @@ from tf_madry.learner import Learner
 from tf_madry.progress import Progress
 from tf_madry.signals import stop_requests
 
-PACE_STEPS = 10  # that the pace of a run of so many minutes is measured on
+# The pace of a run of so many minutes is measured on so many steps, and for such a share of the time: it drifts.
+PACE_STEPS = 10
+PACE_SHARE = 0.03
 ENDING = 10.0  # seconds that the last checkpoint and the end of the process are reckoned to take
-LOOP_SHARE = 0.93  # of the time without validations, that is spent inside the steps and not on what is logged and saved
+LOOP_SHARE = 0.9  # of the time without validations, that steps may take at their pace; the rest is for a pace that falls
 VALIDATION_EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
 VALIDATION_BATCH = 200
 
@@ -144,8 +146,8 @@ def _steps_within(minutes, began, learner, batches, validation):
   """How many steps can be done, and validated, at the speed of the first few, which are then undone."""
   state = [(variable, variable.numpy()) for variable in learner.variables().values()]
   times = []
-  for step in range(1 + PACE_STEPS):
-    before = time.monotonic()
+  while len(times) < 1 + PACE_STEPS or sum(times[1:]) < PACE_SHARE * 60 * minutes:
+    before, step = time.monotonic(), len(times)
     float(learner.step(tf.constant(batches.indices(step)), tf.constant(step)).loss)
     times.append(time.monotonic() - before)
   for variable, value in state:
