@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_madry import datasets, model, optimizer, products, thresholds
+from tf_madry import datasets, model, optimizer, thresholds
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (6, 10, 2), (27, 28, 1), (8, 8, 6)])
@@ -58,24 +58,6 @@ def test_the_widened_network_of_thresholds_is_the_papers_and_computes_the_same(s
   wide.set_weights(thresholds.widen(narrow.weights, [weight.shape for weight in wide.weights]))
   images = tf.random.stateless_uniform((5, *shape), (1, 2))
   np.testing.assert_allclose(wide(images), narrow(images), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("shape", [(3, 7, 9, 4), (2, 6, 6, 1)])
-def test_products_have_the_gradients_of_tensorflow(shape):
-  images, kernel = tf.random.stateless_normal(shape, (0, 1)), tf.random.stateless_normal((5, 5, shape[-1], 6), (2, 3))
-  rows, matrix = tf.reshape(images, [shape[0], -1]), tf.random.stateless_normal((np.prod(shape[1:]), 5), (4, 5))
-  pairs = ((products.convolve, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, kernel),
-           (products.multiply, tf.matmul, rows, matrix))
-  for ours, theirs, *arguments in pairs:
-    found = []
-    for function in (ours, theirs):
-      with tf.GradientTape() as tape:
-        tape.watch(arguments)
-        out = function(*arguments)
-        value = tf.reduce_sum(out * tf.random.stateless_normal(out.shape, (6, 7)))
-      found.append((out, *tape.gradient(value, arguments)))
-    for left, right in zip(*found, strict=True):
-      np.testing.assert_allclose(left, right, atol=1e-4)
 
 
 def test_adam_is_that_of_keras():

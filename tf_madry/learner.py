@@ -10,6 +10,7 @@ from tf_madry import checkpoints, datasets, measure, seeds, thresholds
 from tf_madry import model as network
 from tf_madry.attacks import linf, pgd
 from tf_madry.attacks.losses import xent
+from tf_madry.graphs import acyclic
 from tf_madry.optimizer import Adam, ramp, rate
 
 
@@ -70,6 +71,7 @@ class Learner:
     self.step = compiled(self._replay if training.replay else self._step)
     self.craft = compiled(self._craft)
     self.learn = compiled(self.minimise)
+    self._differentiate = acyclic(self._differentiate)
 
   def take(self, steps):
     """Changes how many steps the run, with its schedules, is to take."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_madry import products, thresholds
+from tf_madry import thresholds
 from tf_madry.errors import UserError, require
 
 SMALLEST_IMAGE = 4  # pixels a side that two 2×2 poolings need to leave something
@@ -52,7 +52,7 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     x = thresholds.differences(x)
   x = PooledConvolution(64, name="conv2", dtype=dtype, **initial(1))(x)
   x = keras.layers.Flatten(dtype=dtype)(x)
-  x = Hidden(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
+  x = keras.layers.Dense(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
   logits = keras.layers.Dense(num_classes, name="logits", **initial(3))(x)
   return keras.Model(images, logits, name="challenge_cnn")
 
@@ -84,15 +84,12 @@ class PooledConvolution(keras.layers.Layer):
 
   def call(self, images):
     """From [batch, height, width, channels] to [batch, ⌈height / 2⌉, ⌈width / 2⌉, filters]."""
-    kernel = tf.convert_to_tensor(self.kernel)
-    if self._in_blocks:
-      x = tf.nn.conv2d(tf.nn.space_to_depth(images, 2), in_blocks(kernel), 1, "SAME")
-      _, height, width, _ = x.shape
-      x = tf.reshape(x, [-1, height * width, 4, self.filters])
-      x = tf.reshape(tf.nn.max_pool2d(x, (1, 4), (1, 4), "VALID"), [-1, height, width, self.filters])
-    else:
-      x = tf.nn.max_pool2d(products.convolve(images, kernel), 2, 2, "SAME")
-    return tf.nn.relu(tf.nn.bias_add(x, tf.convert_to_tensor(self.bias)))
+    kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+    if not self._in_blocks:
+      return _pooled_convolution(images, kernel, bias)
+    _, height, width, _ = images.shape
+    x = _pooled_convolution(tf.nn.space_to_depth(images, 2), in_blocks(kernel), tf.tile(bias, [4]), groups=4)
+    return tf.reshape(x, [-1, height // 2, width // 2, self.filters])
 
   def get_config(self):
     """What Keras needs to save the layer."""
@@ -101,14 +98,34 @@ class PooledConvolution(keras.layers.Layer):
         "bias_initializer": keras.initializers.serialize(self.bias_initializer)}
 
 
-@keras.saving.register_keras_serializable("tf_madry")
-class Hidden(keras.layers.Dense):
-  """Keras' dense layer, with the quicker product."""
+def _pooled_convolution(images, kernel, bias, groups=1):
+  """ReLU of a convolution with bias, and the maximum over 2×2 pixels or, with `groups`, over groups of filters.
 
-  def call(self, inputs):
-    """From [batch, inputs] to [batch, units]."""
-    kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-    return self.activation(tf.nn.bias_add(products.multiply(inputs, kernel), bias))
+  In this order libraries do convolution, bias and ReLU in one kernel. Backward the ReLU comes first, which is the same, since
+  a maximum above 0 is never one that the ReLU cut: so it and the sum of the bias see a quarter of the numbers.
+  """
+  @tf.custom_gradient
+  def function(images, kernel, bias):
+    filtered = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, kernel, 1, "SAME"), bias))
+    rows = filtered
+    size = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "SAME"}
+    if groups > 1:
+      _, height, width, filters = filtered.shape
+      rows = tf.reshape(filtered, [-1, height * width, groups, filters // groups])
+      size = {"ksize": [1, 1, groups, 1], "strides": [1, 1, groups, 1], "padding": "VALID"}
+    pooled = tf.raw_ops.MaxPool(input=rows, **size)
+
+    def gradient(change):
+      change = tf.raw_ops.ReluGrad(gradients=change, features=pooled)
+      of_bias = tf.tile(tf.reduce_sum(change, (0, 1, 2)), [groups])
+      change = tf.raw_ops.MaxPoolGrad(orig_input=rows, orig_output=pooled, grad=change, **size)
+      change = tf.reshape(change, tf.shape(filtered))
+      how = {"out_backprop": change, "strides": [1, 1, 1, 1], "padding": "SAME"}
+      return (tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(images), filter=kernel, **how),
+              tf.raw_ops.Conv2DBackpropFilter(input=images, filter_sizes=kernel.shape, **how), of_bias)
+
+    return pooled, gradient
+  return function(images, kernel, bias)
 
 
 def in_blocks(kernel):

@@ -14,6 +14,7 @@ from tf_madry.attacks import linf
 from tf_madry.attacks.losses import LOSSES
 from tf_madry.attacks.standing import prepare, require_enough_classes
 from tf_madry.config import AttackConfig
+from tf_madry.graphs import acyclic
 
 
 def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, targets=None):
@@ -46,6 +47,7 @@ def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, target
 maximise_compiled = tf.function(maximise, reduce_retracing=True)
 
 
+@acyclic
 def differentiate(model, loss, images, aim):
   """Evaluates `loss(model(images), *aim)`.
 
