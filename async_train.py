@@ -9,7 +9,7 @@ import sys
 from absl import flags
 
 from tf_madry import cli
-from tf_madry.asynchronous import devices
+from tf_madry.asynchronous.local import devices
 from tf_madry.errors import require
 
 cli.define_training_flags()
@@ -33,12 +33,12 @@ def main():
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)
   trainers.enter()
-  from tf_madry import training
   from tf_madry.asynchronous import trainer
-  source = functools.partial(trainer.Asynchronous, places=workers) if workers else training.Synchronous
+  from tf_madry.training import loop
+  source = functools.partial(trainer.Asynchronous, places=workers) if workers else loop.Synchronous
   try:
-    training.train(config, resume=flags.FLAGS.resume, make_source=source)
-  except training.Stopped as stopped:
+    loop.train(config, resume=flags.FLAGS.resume, make_source=source)
+  except loop.Stopped as stopped:
     return stopped.exit_code
   return 0
 

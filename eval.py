@@ -55,19 +55,20 @@ def main():
   """Returns the exit code."""
   mode = check_flags()
   cli.load_tensorflow()
-  from tf_madry import checkpoints, evaluation
+  from tf_madry import checkpoints
+  from tf_madry.evaluation import on_disk
   if mode == "watch":
-    evaluation.watch(FLAGS.model_dir, make_attack, FLAGS.split, FLAGS.num_examples, batch_size=FLAGS.batch_size,
+    on_disk.watch(FLAGS.model_dir, make_attack, FLAGS.split, FLAGS.num_examples, batch_size=FLAGS.batch_size,
                      seed=FLAGS.seed)
     return 0
   loaded = checkpoints.load_model(FLAGS.checkpoint or FLAGS.model_dir)
-  sources = [evaluation.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
-  split = evaluation.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
+  sources = [on_disk.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
+  split = on_disk.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
   result = run(loaded, split, sources)
   if FLAGS.json:
     settings = {name: FLAGS[name].value for name in ("seed", "batch_size") if name in MODES[mode]}
-    evaluation.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
+    on_disk.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
   return 0
 
 
@@ -126,38 +127,40 @@ def run_attack(loaded, split, sources):
   """One attack, or the suite."""
   import numpy as np
 
-  from tf_madry import challenge, checkpoints, evaluation, suite
+  from tf_madry import checkpoints
+  from tf_madry.evaluation import attack_files, on_disk, suite
   attack = make_attack(loaded.config)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
   if FLAGS.attack == "suite":
-    say(f"{evaluation.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)}; {attack}")
+    say(f"{on_disk.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)}; {attack}")
     folder = os.path.join(checkpoints.home(loaded.path), "suite")
     result, adversarial = suite.run(loaded, attack, split, **how, folder=folder, say=say)
     say("\n".join(suite.lines(result)))
   else:
     adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
-    result = evaluation.evaluate(loaded, attack, split, **how, adversarial=adversarial)
-    say("\n".join(evaluation.lines(result, loaded, FLAGS.split, FLAGS.seed, sources)))
+    result = on_disk.evaluate(loaded, attack, split, **how, adversarial=adversarial)
+    say("\n".join(on_disk.lines(result, loaded, FLAGS.split, FLAGS.seed, sources)))
   if FLAGS.save_attack:
-    challenge.write_attack(FLAGS.save_attack, adversarial)
+    attack_files.write_attack(FLAGS.save_attack, adversarial)
     say(f"saved {FLAGS.save_attack}")
   return result
 
 
 def run_attack_file(loaded, split, sources):
   """The challenge's run_attack."""
-  from tf_madry import challenge
-  result, perturbed, predictions = challenge.evaluate_file(loaded, FLAGS.attack_file, split, epsilon_of(loaded.config),
+  from tf_madry.evaluation import attack_files
+  result, perturbed, predictions = attack_files.evaluate_file(loaded, FLAGS.attack_file, split, epsilon_of(loaded.config),
                                                            batch_size=FLAGS.batch_size)
-  challenge.write_predictions(FLAGS.predictions, predictions)
-  say("\n".join([*challenge.lines(result, perturbed), f"saved {FLAGS.predictions}"]))
+  attack_files.write_predictions(FLAGS.predictions, predictions)
+  say("\n".join([*attack_files.lines(result, perturbed), f"saved {FLAGS.predictions}"]))
   return result
 
 
 def run_leaderboard(loaded, split, sources):
   """The standard rows, beside the published ones."""
-  from tf_madry import checkpoints, evaluation, leaderboard
-  title = evaluation.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
+  from tf_madry import checkpoints
+  from tf_madry.evaluation import leaderboard, on_disk
+  title = on_disk.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   say(title)
   result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources, batch_size=FLAGS.batch_size,
                            seed=FLAGS.seed, folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"), say=say)

@@ -22,10 +22,10 @@ def main():
   config = cli.training_config()
   require(minutes is None or not config.training.staleness, "minutes", minutes, "nothing when there is a staleness")
   cli.load_tensorflow()
-  from tf_madry import staleness, training
+  from tf_madry.training import loop, staleness
   try:
-    training.train(config, resume=flags.FLAGS.resume, make_source=staleness.source, minutes=minutes, began=began)
-  except training.Stopped as stopped:
+    loop.train(config, resume=flags.FLAGS.resume, make_source=staleness.source, minutes=minutes, began=began)
+  except loop.Stopped as stopped:
     return stopped.exit_code
   return 0
 

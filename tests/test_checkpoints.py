@@ -8,9 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from tf_madry import checkpoints, files
+from tf_madry import checkpoints
 from tf_madry.config import Config
 from tf_madry.errors import UserError
+from tf_madry.runtime import files
 
 CONFIG = Config()
 

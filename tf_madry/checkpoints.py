@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_madry import files
-from tf_madry import model as network
 from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
+from tf_madry.models import network
+from tf_madry.runtime import files
 
 FOLDER = "checkpoints"
 NAME = re.compile(r"step-(\d{8}|[1-9]\d{8,})\.npz")

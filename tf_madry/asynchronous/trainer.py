@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tf_madry.asynchronous import launch
-from tf_madry.asynchronous.dealer import Dealer, Tickets
-from tf_madry.asynchronous.ring import Ring
-from tf_madry.asynchronous.weights import Weights
-from tf_madry.asynchronous.worker import Board
+from tf_madry.asynchronous.local import launch
+from tf_madry.asynchronous.local.dealer import Dealer, Tickets
+from tf_madry.asynchronous.local.slots import Ring
+from tf_madry.asynchronous.local.weights import Weights
+from tf_madry.asynchronous.local.worker import Board
 
 _PATIENCE = 0.2  # seconds to wait for a batch before looking at workers and signals again
 

@@ -9,7 +9,6 @@ import functools
 
 import tensorflow as tf
 
-from tf_madry import seeds
 from tf_madry.attacks import linf
 from tf_madry.attacks.losses import LOSSES, require_classes, targeted_dlr
 from tf_madry.attacks.pgd import differentiate
@@ -17,6 +16,7 @@ from tf_madry.attacks.standing import in_turn, num_classes, require_enough_class
 from tf_madry.attacks.targeted import likely_targets
 from tf_madry.config import AttackConfig
 from tf_madry.errors import require
+from tf_madry.runtime import seeds
 
 MOMENTUM = 0.75  # α of Algorithm 1
 # Intervals between checkpoints in percent of the steps, as the paper sets them: the first, by how much each further one

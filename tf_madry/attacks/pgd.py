@@ -9,12 +9,12 @@ import typing
 
 import tensorflow as tf
 
-from tf_madry import seeds
 from tf_madry.attacks import linf
 from tf_madry.attacks.losses import LOSSES
 from tf_madry.attacks.standing import prepare, require_enough_classes
 from tf_madry.config import AttackConfig
-from tf_madry.graphs import acyclic
+from tf_madry.runtime import seeds
+from tf_madry.runtime.graphs import acyclic
 
 
 def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, targets=None):

@@ -9,12 +9,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tf_madry import seeds
 from tf_madry.attacks import linf
 from tf_madry.attacks.losses import margin
 from tf_madry.attacks.standing import in_turn
 from tf_madry.config import AttackConfig
 from tf_madry.errors import require
+from tf_madry.runtime import seeds
 
 # The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -5,9 +5,9 @@ import functools
 
 import tensorflow as tf
 
-from tf_madry import seeds
 from tf_madry.attacks.losses import FEWEST_CLASSES, require_classes, xent
 from tf_madry.errors import require
+from tf_madry.runtime import seeds
 
 
 def prepare(images, labels):

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 
-from tf_madry import seeds
 from tf_madry.attacks.apgd import APGD, APGDT
 from tf_madry.attacks.losses import FEWEST_CLASSES
 from tf_madry.attacks.square import Square
 from tf_madry.attacks.standing import in_turn, num_classes
 from tf_madry.attacks.targeted import MultiTargeted
+from tf_madry.runtime import seeds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_madry import seeds
 from tf_madry.attacks.losses import difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.standing import in_turn, num_classes, prepare
 from tf_madry.config import AttackConfig
+from tf_madry.runtime import seeds
 
 
 @tf.function(reduce_retracing=True)

@@ -3,7 +3,7 @@
 import statistics
 
 from tf_madry import cli
-from tf_madry.asynchronous import devices
+from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark.rounds import alternate, spread
 
 # Multiplications of one example's forward pass: two convolutions, two dense layers. With each goes an addition.
@@ -46,10 +46,10 @@ def _core_calls(batch_size, what, k):
   import tensorflow as tf
 
   from tf_madry import config, datasets
-  from tf_madry import model as network
   from tf_madry.attacks import PGD
   from tf_madry.benchmark import textbook
-  from tf_madry.learner import Learner
+  from tf_madry.models import network
+  from tf_madry.training.learner import Learner
   dataset = datasets.load()
   images, labels = datasets.as_float(tf.constant(dataset.train.images[:batch_size])), dataset.train.labels[:batch_size]
   model = textbook.build()

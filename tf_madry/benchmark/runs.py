@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_madry.asynchronous import devices
+from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark.rounds import BATCH_SIZE, PATIENCE, spread
 from tf_madry.errors import UserError
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_madry import cli
-from tf_madry.asynchronous.dealer import Dealer, Tickets
-from tf_madry.asynchronous.ring import Ring, RingWorker, TrainerGone
-from tf_madry.asynchronous.weights import Weights
+from tf_madry.asynchronous.local.dealer import Dealer, Tickets
+from tf_madry.asynchronous.local.slots import Ring, RingWorker, TrainerGone
+from tf_madry.asynchronous.local.weights import Weights
 from tf_madry.benchmark.rounds import BATCH_SIZE, IMAGE_SHAPE, PATIENCE, spread
 
 
@@ -108,7 +108,7 @@ def weights(rounds=30):
   import tensorflow as tf
 
   from tf_madry import config, datasets
-  from tf_madry.learner import Learner
+  from tf_madry.training.learner import Learner
   learner = Learner(config.resolve({})[0], datasets.load())
   batch = learner.batch(tf.range(BATCH_SIZE))
   variables = learner.trained.weights

@@ -38,13 +38,14 @@ def main(names):
                                                              "headline_n", "t_adv", "t_train")}
   given |= {option: _numbers(option, kind) for option, kind in (("k_list", int), ("s_list", int), ("rates", float))}
   cli.load_tensorflow()
-  from tf_madry import training
-  from tf_madry.studies import lab, outcomes, report
+  from tf_madry.studies.lab import networks
+  from tf_madry.studies.output import outcomes, report
+  from tf_madry.training import loop
   if name == REPORT:
     print(report.write(out))
     return 0
   study = importlib.import_module(f"tf_madry.studies.{name}")
-  chosen = lab.options(**given)
+  chosen = networks.options(**given)
   settings = {option: getattr(chosen, option) for option in ("scale", "seed", "precision", *study.OPTIONS)}
   settings = {option: list(value) if isinstance(value, tuple) else value for option, value in settings.items()}
   if flags.FLAGS.plot_only:
@@ -54,7 +55,7 @@ def main(names):
   else:
     try:
       _measure(name, study, out, chosen, settings)
-    except training.Stopped as stopped:
+    except loop.Stopped as stopped:
       return stopped.exit_code
     except KeyboardInterrupt:
       print("stopped; the same command goes on from here")
@@ -75,8 +76,9 @@ def _numbers(option, kind):
 
 
 def _measure(name, study, out, chosen, settings):
-  from tf_madry.studies import cache, machines, outcomes
-  from tf_madry.studies.lab import Lab
+  from tf_madry.studies.lab import cache, machines
+  from tf_madry.studies.lab.networks import Lab
+  from tf_madry.studies.output import outcomes
   cache.prepare(out)
   outcomes.check(out, name, settings)
   lab = Lab(out, chosen)

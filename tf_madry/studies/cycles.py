@@ -4,9 +4,10 @@ import numpy as np
 
 from tf_madry import datasets
 from tf_madry.errors import require
-from tf_madry.studies import lab as labs
-from tf_madry.studies import outcomes, plots, recording
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.lab import recording
+from tf_madry.studies.output import outcomes, plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("long", "learning_rate")
 STALE = 64  # of Figures 6 and 7

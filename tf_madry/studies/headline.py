@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from tf_madry import checkpoints, config, suite
+from tf_madry import checkpoints, config
 from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
-from tf_madry.measure import wilson
-from tf_madry.progress import duration
-from tf_madry.studies import plots
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.evaluation import suite
+from tf_madry.evaluation.measure import wilson
+from tf_madry.studies.output import plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.training.progress import duration
 
 OPTIONS = ("slice", "headline_n")
 

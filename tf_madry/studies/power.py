@@ -1,9 +1,9 @@
 """How strong must the attacker be that a network is trained against? (§4, Figures 3 and 4)"""
 
-from tf_madry.progress import duration
-from tf_madry.studies import lab as labs
-from tf_madry.studies import plots
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.output import plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.training.progress import duration
 
 OPTIONS = ("k_list", "learning_rate")
 STRONGEST = 128  # of the paper's attackers; the last word on every network

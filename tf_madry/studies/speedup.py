@@ -4,13 +4,14 @@ import itertools
 import statistics
 
 from tf_madry import config
-from tf_madry.asynchronous import devices
+from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
-from tf_madry.studies import lab as labs
-from tf_madry.studies import plots, timing
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table
-from tf_madry.studies.simulation import Costs, simulate
+from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.lab import timing
+from tf_madry.studies.lab.simulation import Costs, simulate
+from tf_madry.studies.output import plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table
 
 OPTIONS = ("t_adv", "t_train")
 K = 8

@@ -3,9 +3,9 @@
 import itertools
 import statistics
 
-from tf_madry.studies import lab as labs
-from tf_madry.studies import plots
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.output import plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("s_list", "rates")
 K = 8  # of training and of the final attack, as in all of §5

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from tf_madry.studies import lab as labs
-from tf_madry.studies import plots, power
-from tf_madry.studies.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies import power
+from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.output import plots
+from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
 
 OPTIONS = ("k_list", "learning_rate")
 

@@ -1,0 +1,79 @@
+"""The benchmarks run; what they measure is for people to judge."""
+
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tf_madry.benchmark import runs, textbook, transport
+from tf_madry.benchmark.__main__ import BENCHMARKS
+from tf_madry.benchmark.core import LAYERS, core
+from tf_madry.errors import UserError
+from tf_madry.models import network
+
+
+def test_both_queues_are_measured_in_every_round():
+  result = transport.queue_throughput(rounds=2, batches=20, slots=2)
+  assert [len(rates) for rates in result] == [2, 2]
+  assert min(result.ring + result.queue) > 0
+
+
+def test_publishing_and_reloading_are_measured(capsys):
+  transport.weights(rounds=2)
+  assert re.search(r"publishing +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", capsys.readouterr().out)
+
+
+def test_an_unknown_benchmark_is_one_line():
+  run = subprocess.run([sys.executable, "-m", "tf_madry.benchmark", "speed"], capture_output=True, text=True)
+  assert (run.returncode, run.stderr) == (2, f"error: benchmark is 'speed', accepted: {', '.join(BENCHMARKS)}\n")
+
+
+def test_the_core_is_held_against_the_textbook(capsys):
+  core(batch_sizes=(4,), rounds=1, k=2)
+  rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 4 |")]
+  assert [row[2] for row in rows] == 2 * ["textbook float32", "tf_madry float32", "tf_madry bfloat16"]
+  assert all(float(row[4]) > 0 for row in rows)
+  assert [row[4] for row in rows if row[2].startswith("textbook")] == 2 * ["1.00"]
+
+
+def test_the_work_of_a_layer_is_that_of_its_kernel_at_every_output():
+  kernels = [weight for weight in network.build().weights if weight.path.endswith("kernel")]
+  outputs = (28 * 28, 14 * 14, 1, 1)
+  assert tuple(math.prod(kernel.shape) * count for kernel, count in zip(kernels, outputs, strict=True)) == LAYERS
+
+
+def test_the_textbook_trains_the_same_network():
+  images, labels = tf.random.stateless_uniform((8, 28, 28, 1), (0, 0)), tf.range(8)
+  textbook_model = textbook.build()
+  assert textbook_model.count_params() == network.build().count_params()
+  attack = textbook.attack_of(textbook_model)
+  assert float(tf.reduce_max(tf.abs(attack(images, labels, tf.constant(3)) - images))) <= 0.3 + 1e-6
+  step = textbook.step_of(textbook_model, attack, learning_rate=1e-3)
+  losses = [float(step(images, labels, tf.constant(1))) for _ in range(20)]
+  assert losses[-1] < losses[0]
+
+
+def test_what_the_loop_costs_is_measured(capsys):
+  runs.loop(steps=2, every=1)
+  assert re.search(r"first step +[\d.]+ s.*\n.*steps +[\d.]+%.*\n.*memory +[\d,]+ MiB", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("script", "said"), [
+    ("raise SystemExit(3)", "ended with exit code 3"), ("raise OSError('no disk')", "ended with exit code 1"),
+    ("""
+import pathlib, sys
+folder = pathlib.Path(sys.argv[2].partition("=")[2])
+folder.mkdir()
+folder.joinpath("metrics.jsonl").write_text('{"step": 1, "time": 1.0, "examples_per_second": null}\\n')
+raise SystemExit(3)
+""", "ended with exit code 3")])
+def test_a_run_that_fails_is_one_line(tmp_path, monkeypatch, script, said):
+  (tmp_path / "train.py").write_text(script)
+  monkeypatch.setattr(runs, "ROOT", tmp_path)
+  with pytest.raises(UserError, match=f"^train.py {said}$"):
+    runs.loop()
+  with pytest.raises(UserError, match=f"^train.py {said}: (OSError: no disk)?$"):
+    runs.training_run("train.py", steps=1000)

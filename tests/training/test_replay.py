@@ -1,0 +1,282 @@
+"""Recipe `fast`: replayed batches, what a run says and keeps of them, minutes, precision."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_madry
+from tests.helpers.processes import run
+from tf_madry import checkpoints, datasets
+from tf_madry import config as configs
+from tf_madry.attacks.losses import xent
+from tf_madry.attacks.pgd import PGD
+from tf_madry.evaluation import measure
+from tf_madry.models import network
+from tf_madry.runtime import machine
+from tf_madry.training import loop
+from tf_madry.training.learner import Learner
+
+SMALL = {"k": 3, "lead": 0, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he",
+         "eval_every": 0, "log_every": 2}
+
+
+def config(model_dir, **settings):
+  return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "fast")[0]
+
+
+def arrays(model_dir):
+  found = checkpoints.read_newest(str(model_dir)).arrays
+  found.pop("elapsed")
+  return found
+
+
+def same(left, right):
+  return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path):
+  dataset = datasets.load()
+  learner = Learner(config(tmp_path, precision="float32", ramp=0.0), dataset)
+  indices = tf.constant([5, 3, 9])
+  images, labels = learner.batch(indices)
+  expected = PGD(k=1, alpha=0.25, random_start=False)(learner.trained, images, labels) - images
+  # The first update changes the weights by nothing: a linear schedule starts at 0.
+  result = learner.step(indices, tf.constant(0))
+  assert int(learner.optimizer.iterations) == 3
+  assert float(tf.reduce_max(tf.abs(result.images - images))) <= 0.3 + 1e-6
+  carried = learner.variables()["carried"].numpy()
+  assert carried.any(axis=(1, 2, 3)).nonzero()[0].tolist() == [3, 5, 9]
+  with pytest.raises(AssertionError):
+    np.testing.assert_allclose(learner.batch(indices)[0] + 0.3 * carried[indices.numpy()] / 127, images, atol=0.01)
+  # α = 2.5 ε / 3: two steps of three in the same direction reach the boundary, as most pixels with a gradient do.
+  reached = np.abs(carried[indices.numpy()][np.abs(expected.numpy()) > 0])
+  assert np.mean(reached >= 105) > 0.8
+
+
+@pytest.mark.parametrize(("k", "updates"), [(2, 1), (3, 2), (1, 1)])
+def test_steps_before_the_first_update_are_the_attack_alone(tmp_path, k, updates):
+  learner = Learner(config(tmp_path, k=k, alpha=0.12, lead=1, precision="float32", ramp=0.0, schedule="constant"),
+                    datasets.load())
+  indices = tf.constant([0, 1, 2, 3])
+  images, labels = learner.batch(indices)
+  before = [weight.numpy() for weight in learner.trained.weights]
+  expected = PGD(k=1, alpha=0.12, random_start=False)(learner.trained, images, labels)
+  result = learner.step(indices, tf.constant(0))
+  assert int(learner.optimizer.iterations) == updates
+  assert any((weight.numpy() != old).any() for weight, old in zip(learner.trained.weights, before, strict=True))
+  if k == 2:  # with more steps, the last images are of weights that have changed
+    np.testing.assert_allclose(result.images, expected, atol=1e-6)
+
+
+def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
+  learner = Learner(config(tmp_path, k=1, precision="float32", ramp=0.0), datasets.load())
+  indices = tf.constant([0, 1])
+  images, _ = learner.batch(indices)
+  np.testing.assert_array_equal(learner.step(indices, tf.constant(0)).images, images)
+  carried = learner.variables()["carried"].numpy()[:2] / 127
+  np.testing.assert_allclose(learner.step(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
+
+
+def test_the_hardest_of_the_candidates_are_trained_on(tmp_path):
+  learner = Learner(config(tmp_path, candidates=3, batch_size=4, precision="float32"), datasets.load())
+  indices = tf.range(100, 112)
+  images, labels = learner.batch(indices)
+  losses = xent(learner.trained(images), labels).numpy()
+  hardest = 100 + np.sort(np.argsort(losses)[-4:])
+  result = learner.step(indices, tf.constant(0))
+  assert learner.variables()["carried"].numpy().any(axis=(1, 2, 3)).nonzero()[0].tolist() == hardest.tolist()
+  assert sorted(result.labels.numpy()) == sorted(learner.batch(tf.constant(hardest))[1].numpy())
+
+
+def test_perturbations_begin_at_the_centre_or_at_random_points(tmp_path):
+  dataset = datasets.load()
+  begin = {start: Learner(config(tmp_path, random_start=start), dataset).variables()["carried"].numpy()
+           for start in (False, True)}
+  assert not begin[False].any()
+  assert (begin[True].min(), begin[True].max()) == (-127, 127)
+  assert abs(begin[True].mean()) < 0.1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precision):
+  def stopping(learner, batches):
+    class Source(loop.Synchronous):
+      def __call__(self, step):
+        if step == 2:
+          os.kill(os.getpid(), signal.SIGTERM)
+        return super().__call__(step)
+    return Source(learner, batches)
+
+  settings = {"steps": 5, "precision": precision, "candidates": 2}
+  loop.train(config(tmp_path / "straight", **settings))
+  with pytest.raises(loop.Stopped):
+    loop.train(config(tmp_path / "stopped", **settings), make_source=stopping)
+  assert arrays(tmp_path / "stopped")["step"] == 3
+  loop.train(config(tmp_path / "stopped", **settings))
+  assert same(arrays(tmp_path / "stopped"), arrays(tmp_path / "straight"))
+
+
+def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
+  learner = Learner(config(tmp_path, steps=10, precision="bfloat16"), datasets.load())
+  average = [weight.numpy() for weight in learner.model.weights]
+  for step in range(3):
+    learner.step(tf.range(8), tf.constant(step))
+    decay = (1 + step) / (10 + step)
+    average = [decay * old + (1 - decay) * weight.numpy()
+               for old, weight in zip(average, learner.trained.weights, strict=True)]
+  for weight, expected in zip(learner.model.weights, average, strict=True):
+    np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert weight.dtype == "float32"
+  assert {variable.dtype.name if hasattr(variable.dtype, "name") else variable.dtype
+          for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
+
+
+@pytest.mark.parametrize(("precision", "averaging"), [("float32", 0.9), ("bfloat16", 0.0)])
+def test_the_result_of_thresholds_is_the_papers_network(tmp_path, precision, averaging):
+  dataset = datasets.load()
+  learner = Learner(config(tmp_path, initialization="threshold", precision=precision, averaging=averaging, steps=5), dataset)
+  images = datasets.as_float(dataset.validation.images[:20])
+  np.testing.assert_allclose(learner.model(images), learner.trained(images), atol=1e-4)
+  for step in range(3):
+    learner.step(tf.range(8), tf.constant(step))
+  assert [weight.shape for weight in learner.model.weights] == [weight.shape for weight in network.build().weights]
+  assert learner.trained.count_params() < learner.model.count_params()
+  assert np.allclose(learner.model(images), learner.trained(images), atol=1e-4) == (averaging == 0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
+  results = []
+
+  class Source(loop.Synchronous):
+    def __call__(self, step):
+      results.append(super().__call__(step))
+      return results[-1]
+
+  trained = loop.train(config(tmp_path, steps=2, precision=precision), make_source=Source)
+  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+  right, losses = measure.score(trained, results[-1].images, results[-1].labels)
+  assert (row["adversarial_accuracy"], row["loss"]) == pytest.approx((np.mean(right), np.mean(losses)))
+  train = datasets.load().train
+  indices = datasets.Batches(len(train), 8, 0).indices(1)
+  right, _ = measure.score(trained, datasets.as_float(train.images[indices]), train.labels[indices])
+  assert row["natural_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 20)
+  trained = loop.train(config(tmp_path, steps=1, eval_every=1, epsilon=0.1))
+  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+  result = measure.measure(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
+  assert (row["split"], row["loss"]) == ("validation", pytest.approx(result.adversarial_loss))
+  assert "under PGD κ = 8 (n = 20)" in capsys.readouterr().out
+
+
+def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
+  dataset = datasets.load()
+  settings = {"precision": "float32", "steps": 10, "batch_size": 2, "candidates": 2}
+  plain = Learner(config(tmp_path, **settings), dataset)
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+  compiled = Learner(config(tmp_path, **settings), dataset)
+  for step in range(2):
+    results = [learner.step(tf.range(4), tf.constant(step)) for learner in (plain, compiled)]
+    # In other rounding, a gradient near 0 may have the other sign.
+    assert float(results[0].loss) == pytest.approx(float(results[1].loss), rel=0.01)
+  with pytest.raises(ValueError, match="jit_compile=True"):
+    plain.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))
+  assert compiled.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")
+
+
+class Clock:
+  """Of a machine where nothing takes any time but to look at the clock, a second."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def monotonic(self):
+    self.now += 1.0
+    return self.now
+
+
+def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, "time", Clock())
+  # A step takes a second, and each that is timed two looks; a little less than 4 s are left to the loop in the end.
+  minutes = (2 * (1 + loop.PACE_STEPS) + 1 + loop.ENDING + 4) / 60
+  loop.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
+  assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
+  loop.train(config(tmp_path / "told", steps=3))
+  assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
+  # The same command goes on with the steps that it once decided on.
+  loop.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
+  assert arrays(tmp_path / "timed")["step"] == 3
+
+
+def test_minutes_leave_time_for_validations(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 40)
+  monkeypatch.setattr(loop, "VALIDATION_BATCH", 20)
+  # A batch takes a second, a validation two. Of 14 s two go to that of the end, and each step takes one more for its own.
+  monkeypatch.setattr(loop, "time", Clock())
+  minutes = (2 * (1 + loop.PACE_STEPS) + 2 + 1 + loop.ENDING + 14) / 60
+  loop.train(config(tmp_path, eval_every=2), minutes=minutes, began=0.0)
+  assert json.loads((tmp_path / "config.json").read_text())["steps"] == int(12 / (1 / loop.LOOP_SHARE + 1))
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["--minutes=0"], "minutes is 0.0, accepted: a number above 0"),
+    (["--minutes=1", "--steps=5"], "minutes is 1.0, accepted: nothing when --steps is given"),
+    (["--minutes=0.01", "--eval_every=0"], "minutes is 0.01, accepted: enough for a step after the start"),
+    (["--loss=cw"], "loss is 'cw', accepted: xent in a recipe that replays"),
+    (["--staleness=4"], "staleness is 4, accepted: 0 in a recipe that replays"),
+    (["--precision=float16"], "float32|bfloat16"),
+    (["--batch_size=20000"], "batch_size is 20000, accepted: up to 18,333: of 55,000 training examples"),
+])
+def test_bad_input_is_one_line(tmp_path, given, said):
+  code, output = run("train.py", "--recipe=fast", "--batch_size=8", "--model_dir=run", *given, cwd=tmp_path)
+  assert (code, output.count("\n")) == (2, 1)
+  assert said in output
+  assert not (tmp_path / "run").exists()
+
+
+def test_replays_are_not_for_workers(tmp_path):
+  code, output = run("async_train.py", "--recipe=fast", "--workers=1", cwd=tmp_path)
+  assert (code, output) == (2, "error: workers is 1, accepted: 0 in a recipe that replays its batches: they are trained on "
+                               "while they are crafted\n")
+
+
+def test_bfloat16_is_chosen_where_the_machine_is_fast_at_it(tmp_path, monkeypatch):
+  for flags, expected in (("fpu avx512_bf16 sse", "bfloat16"), ("fpu amx_bf16", "bfloat16"), ("fpu avx512f", "float32")):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor: 0\nflags\t\t: {flags}\n")
+    found = machine.cpu_flags(path)
+    monkeypatch.setattr(machine, "cpu_flags", lambda found=found: found)
+    assert machine.fast_precision() == expected
+    monkeypatch.undo()
+  assert machine.cpu_flags(tmp_path / "none") == set()
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_bfloat16_is_chosen_by_what_the_gpu_can_do(monkeypatch, capability, expected):
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+  monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": capability})
+  assert machine.fast_precision() == expected
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
+  monkeypatch.setattr(machine, "fast_precision", lambda: "float32")
+  loop.train(config(tmp_path, steps=1))
+  monkeypatch.setattr(machine, "fast_precision", lambda: "bfloat16")
+  loop.train(config(tmp_path, steps=1))
+  assert json.loads((tmp_path / "config.json").read_text())["precision"] == "float32"
+
+
+def test_a_short_run_of_the_recipe_learns(tmp_path):
+  settings = {"epsilon": 0.2, "steps": 60, "model_dir": str(tmp_path), "eval_every": 0}
+  loop.train(configs.resolve(settings, "fast")[0])
+  result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
+                           datasets.load().validation.head(500))
+  assert result.natural_accuracy > 0.9
+  assert result.adversarial_accuracy > 0.4  # 0.75 when this was written; chance is 0.1

@@ -1,0 +1,159 @@
+"""The worker processes as the trainer sees them: started, watched over, replaced, ended (§5)."""
+
+import collections
+import contextlib
+import dataclasses
+import multiprocessing
+import signal
+import sys
+import time
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from tqdm import tqdm
+
+from tf_madry.asynchronous.local import worker as worker_lib
+from tf_madry.training.loop import SourceError
+
+HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
+_LATELY = 2.0  # seconds without one after which nothing waits for it any more
+STARTING = 120.0  # seconds that a worker may take until its first sign of life
+RESTARTS, PERIOD = 5, 60.0  # more restarts than this in so many seconds: something is wrong that restarts do not mend
+_FIRST_DELAY = 0.25  # seconds until the first restart; doubled with each that follows within the period
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclasses.dataclass
+class _Worker:
+  process: BaseProcess
+  last_words: Connection
+  beats: int = 0  # when it was last looked at
+  patience: float = STARTING  # seconds that are left to it
+  frozen: bool = False
+
+
+class Crew:
+  """Keeps one worker process alive at each place.
+
+  Args:
+    places: `devices.Place` of each worker.
+    board: `worker.Board`.
+    dealer: `dealer.Dealer`.
+    shared: the config, ring and weights that `worker.run` is given.
+
+  Attributes:
+    restarts: how many workers have been replaced, in all.
+  """
+
+  def __init__(self, places, board, dealer, shared):
+    self._places, self._board, self._dealer, self._shared = places, board, dealer, shared
+    self._workers = {}
+    self._due = dict.fromkeys(range(len(places)), 0.0)  # when to start whom
+    self._recent = collections.deque()  # times of restarts, none older than the period
+    self._shown = None  # the last traceback
+    self._looked = time.monotonic()
+    self.restarts = 0
+
+  def look_after(self):
+    """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
+
+    Raises:
+      SourceError: the workers keep dying, or one cannot be started.
+    """
+    now = time.monotonic()
+    # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
+    passed, self._looked = min(now - self._looked, HEARTBEAT / 2), now
+    for worker in list(self._dealer.lost):
+      self._replace(worker, now)
+    for worker, member in self._workers.items():
+      self._check_pulse(worker, member, passed)
+    for worker, when in list(self._due.items()):
+      if now >= when:
+        del self._due[worker]
+        self._start(worker)
+
+  def responds(self, worker):
+    """Whether a worker has lately given a sign of life."""
+    return self._workers[worker].patience > HEARTBEAT - _LATELY
+
+  def _start(self, worker):
+    self._board.rows[worker] = 0, -1, 0
+    try:
+      ours, theirs = _CONTEXT.Pipe()
+      hear, tell = _CONTEXT.Pipe(duplex=False)
+      process = _CONTEXT.Process(
+        target=worker_lib.run, name=f"worker-{worker}", daemon=True,
+        args=(worker, self._places[worker], *self._shared, self._board, theirs, tell))
+      resource_tracker.ensure_running()  # else the first process starts it, which lets Ctrl-C through again
+      # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its own.
+      mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+      try:
+        process.start()
+      finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except OSError as error:
+      raise SourceError(f"worker {worker} cannot be started: {error.strerror}") from error
+    theirs.close()
+    tell.close()
+    self._workers[worker] = _Worker(process, hear)
+    self._dealer.add_worker(worker, ours, process.sentinel)
+
+  def _check_pulse(self, worker, member, passed):
+    beats = int(self._board.rows[worker]["beats"])
+    if beats != member.beats:
+      member.beats, member.patience = beats, HEARTBEAT
+    else:
+      member.patience -= passed
+    if member.patience < 0 and not member.frozen:
+      member.frozen = True
+      member.process.kill()  # also ends a process that is stopped; the dealer will notice
+
+  def _replace(self, worker, now):
+    member = self._workers.pop(worker)
+    member.process.kill()  # it may have closed its pipe, and not be quite dead
+    member.process.join()
+    held = self._dealer.remove_worker(worker)
+    cause = f"worker {worker} (process {member.process.pid}) {self._cause(member)}"
+    self._recent.append(now)
+    while now - self._recent[0] > PERIOD:
+      self._recent.popleft()
+    if len(self._recent) > RESTARTS:
+      raise SourceError(f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
+    delay = _FIRST_DELAY * 2 ** (len(self._recent) - 1)
+    self._due[worker] = now + delay
+    self.restarts += 1
+    _say(f"warning: {cause}; {len(held)} batches in its hands are dealt again, another worker starts in {delay:g} s")
+
+  def _cause(self, member):
+    """What became of a worker that has ended, in words; shows its traceback unless it is that of the one before."""
+    code = member.process.exitcode
+    words = None
+    with contextlib.suppress(EOFError, OSError):
+      if member.last_words.poll():
+        words = member.last_words.recv_bytes().decode()
+    member.last_words.close()
+    if words:
+      again, self._shown = words == self._shown, words
+      if again:
+        return "raised the same error again"
+      _say(words.rstrip())
+      return "raised the error above"
+    if member.frozen:
+      return f"gave no sign of life for {HEARTBEAT if member.beats else STARTING:g} s"
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+
+  def close(self):
+    """Ends all workers, now: they hold nothing that has to be saved."""
+    for member in self._workers.values():
+      member.process.kill()
+    for member in self._workers.values():
+      member.process.join()
+      member.last_words.close()
+    self._workers.clear()
+
+
+def _say(text):
+  """Prints to standard error, above the progress bar if there is one."""
+  tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""What is trained: the network, its layers, and checkpoints of others."""

@@ -1,0 +1,1 @@
+"""What any program needs: files, seeds, signals, devices, texts for people."""

@@ -1,0 +1,1 @@
+"""What makes networks and measurements, once."""

@@ -1,0 +1,33 @@
+"""What measured times depend on besides the settings: the machine."""
+
+import platform
+
+import tensorflow as tf
+
+from tf_madry.asynchronous.local import devices
+
+AND = " and "
+NOT_RECORDED = {"on": "a machine that was not recorded"}
+
+
+def here():
+  """The machine at hand: {name: value}."""
+  gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+          for gpu in tf.config.list_physical_devices("GPU")]
+  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({_cpu()})", "TensorFlow": tf.__version__}
+
+
+def joined(machines):
+  """Several of them as one: {name: value, or the values with "and" between them}; some may be joined ones."""
+  values = {}
+  for name, value in (item for machine in machines for item in machine.items()):
+    values.setdefault(name, []).extend(value.split(AND))
+  return {name: AND.join(dict.fromkeys(those)) for name, those in values.items()}
+
+
+def _cpu():
+  try:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+      return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+  except (OSError, StopIteration):
+    return platform.machine()

@@ -1,0 +1,322 @@
+"""Where studies get their networks and measurements: trained or measured once, and kept in the output folder."""
+
+import dataclasses
+import functools
+import json
+import os
+
+import numpy as np
+
+from tf_madry import checkpoints, config, datasets
+from tf_madry.attacks.pgd import PGD
+from tf_madry.errors import UserError, require
+from tf_madry.evaluation import measure
+from tf_madry.runtime import machine
+from tf_madry.studies.lab import cache, machines, recording
+from tf_madry.training import loop
+from tf_madry.training.progress import METRICS
+
+STEPS = 60_000  # the paper's (§6)
+MADE = "made.json"  # in a network's folder: what is known of its training besides what every run records
+
+# Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from weights of deviation
+# 0.1 takes thousands of steps to find anything against ε = 0.3. A network of scale 0.03 sees 28,800 examples, 1,800
+# batches of 16; of so few, small batches made more in trials than batches of 64.
+QUICK = {"batch_size": 16, "initialization": "he", "schedule": "linear", "ramp": 0.2}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """What is studied; a value that is not given follows from `scale`, see `options`."""
+
+  scale: float = 0.03  # 1: the paper's size; also of the number of steps: 1 for 60,000
+  seed: int = 0
+  precision: str | None = None  # of training
+  k_list: tuple | None = None  # attackers' power κ, to train with and to attack with
+  s_list: tuple | None = None  # staleness; 0, plain training, is always among them
+  rates: tuple | None = None  # learning rates; every s_list is trained with the first, others look for the break
+  long: float | None = None  # times the steps of the others that the long run takes (Figure 7: 5), 0 for none
+  slice: int = 100  # training steps by which `headline` extrapolates, of recipes that it does not run to their end
+  headline_n: int = 1_000  # test images that it attacks: the suite takes some seconds for each
+  t_adv: float | None = None  # seconds to craft a batch; None: measured
+  t_train: float | None = None  # seconds to train on one; None: measured
+
+  def __post_init__(self):
+    require(0 < self.scale <= 1, "scale", self.scale, "a number above 0, up to 1 for the paper's size")
+    require((self.t_adv is None) == (self.t_train is None), "t_train", self.t_train,
+            "a number of seconds where t_adv is given, and none where it is not")
+    for name, good, accepted in (("k_list", lambda value: value >= 1, "numbers from 1"),
+                                 ("s_list", lambda value: value >= 0, "numbers from 0"),
+                                 ("rates", lambda value: 0 < value < float("inf"), "numbers above 0")):
+      values = getattr(self, name)
+      require(values is None or (values and all(map(good, values)) and len(set(values)) == len(values)), name, values,
+              f"{accepted}, each once")
+    require(self.long is None or self.long == 0 or 1 < self.long < float("inf"), "long", self.long,
+            "a number above 1, or 0 for none")
+    require(self.slice >= 1, "slice", self.slice, "a whole number of steps, at least 1")
+    require(1 <= self.headline_n <= 10_000, "headline_n", self.headline_n, "a number of test images, from 1 to 10,000")
+
+  @property
+  def full(self):
+    """Whether this is the paper's size."""
+    return self.scale == 1
+
+  @property
+  def learning_rate(self):
+    """That of networks that are not trained to find where staleness breaks training."""
+    return self.rates[0]
+
+
+def options(**given):
+  """`Options` with every value filled in: what is given (None: is not), else the paper's or, below scale 1, a smaller one.
+
+  Raises:
+    UserError: a value out of range.
+  """
+  chosen = Options(**{name: value for name, value in given.items() if value is not None})
+  if chosen.full:
+    defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
+                "rates": (1e-4, 4e-4), "long": 5.0}
+  else:
+    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 8, 16, 32, 64),
+                "rates": (2e-3, 1e-3, 2.5e-4), "long": 0.0}
+  filled = dataclasses.replace(
+    chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
+  return dataclasses.replace(filled, k_list=tuple(sorted(filled.k_list)), s_list=tuple(sorted({0, *filled.s_list})))
+
+
+def batch_size(settings):
+  """Of the networks of a study with these settings."""
+  return config.Config().training.batch_size if settings["scale"] == 1 else QUICK["batch_size"]
+
+
+def size(settings):
+  """A study's settings as a sentence on how long its networks are trained."""
+  steps, batch = max(1, round(settings["scale"] * STEPS)), batch_size(settings)
+  return (f"Networks are trained for {steps:,} steps of batch {batch}, on {steps * batch:,} examples (paper: {STEPS:,} "
+          "steps of batch 128).")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A network that has been trained."""
+
+  config: config.Config
+
+  @property
+  def steps(self):
+    """How many it was trained for."""
+    return self.config.training.steps
+
+  @functools.cached_property
+  def rows(self):
+    """Its lines of metrics.jsonl, of training alone."""
+    return [row for row in self._metrics() if row["split"] == "train"]
+
+  @functools.cached_property
+  def validation(self):
+    """Its lines of metrics.jsonl, of evaluations on the validation split."""
+    return [row for row in self._metrics() if row["split"] == "validation"]
+
+  def _metrics(self):
+    path = os.path.join(self.config.run.model_dir, METRICS)
+    try:
+      with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+      whole = ("train", self.steps) in {(row["split"], row["step"]) for row in rows}
+    except OSError as error:
+      raise UserError(f"{path!r} cannot be read: {error.strerror}; remove its folder, or choose another --out") from error
+    except (ValueError, LookupError, TypeError):
+      whole = False
+    if not whole:
+      raise UserError(f"{path!r} is damaged: it does not tell of all {self.steps:,} steps; remove its folder, or choose "
+                      "another --out")
+    return rows
+
+  @functools.cached_property
+  def made(self):
+    """{"machine": where it was trained, "validation": {setting: value} of the attack during training}, as recorded.
+
+    Networks that were trained before this was recorded were validated with the attack that they were trained against.
+    """
+    path = os.path.join(self.config.run.model_dir, MADE)
+    return cache.read(path) if os.path.exists(path) else {
+      "machine": None, "validation": dataclasses.asdict(self.config.attack)}
+
+  @property
+  def seconds(self):
+    """Time that its training steps took: their number times the median time of one, compiling left out."""
+    speeds = [row["examples_per_second"] for row in self.rows if row["examples_per_second"]]
+    return self.steps * self.config.training.batch_size / float(np.median(speeds)) if speeds else None
+
+  @functools.cached_property
+  def frames(self):
+    """`recording.Recorder`'s perturbations of the watched examples, float32 in units of ε."""
+    return checkpoints.read_newest(self.config.run.model_dir).arrays["frames"].astype(np.float32) / recording.LEVELS
+
+
+class Lab:
+  """Trains and measures, unless that has been done.
+
+  Args:
+    out: the output folder.
+    options: `Options`, filled in.
+
+  Attributes:
+    options: as given.
+    curve_n, final_n: test or training examples that an accuracy during training, and one after it, is measured on.
+    seconds: time that all trainings and evaluations asked for took when they were done, be it now or earlier.
+    machines: where that was, each once; None among them where it was not recorded.
+  """
+
+  def __init__(self, out, options):
+    self.options, self._out, self._models, self._counted = options, out, {}, set()
+    self.curve_n, self.final_n = (1_000, 10_000) if options.full else (128, 500)
+    self.seconds, self.machines = 0.0, []
+    self._data = None
+
+  @property
+  def data(self):
+    """The `datasets.Dataset`."""
+    self._data = self._data or datasets.load()
+    return self._data
+
+  @property
+  def steps(self):
+    """Training steps of a network."""
+    return max(1, round(self.options.scale * STEPS))
+
+  def points(self, steps):
+    """Steps at which networks without staleness are looked at during training."""
+    count = 30 if self.options.full else 8
+    return sorted({max(1, round(steps * (number + 1) / count)) for number in range(count)})
+
+  def network(self, *, k=8, staleness=0, learning_rate=None, times=1.0):
+    """Trains a network, or finds it trained.
+
+    Args:
+      k: power of the attack it is trained against.
+      staleness: s, see `tf_madry.staleness`.
+      learning_rate: None: the first of the options'.
+      times: the steps of the other networks that it takes.
+
+    Raises:
+      UserError: the output folder cannot be used.
+      loop.Stopped: as from `loop.train`; it goes on from there the next time.
+    """
+    steps = max(1, round(times * self.steps))
+    rate = self.options.learning_rate if learning_rate is None else learning_rate
+    values = {"k": k, "staleness": staleness, "learning_rate": rate, "steps": steps,
+              "seed": self.options.seed, "precision": self.options.precision} | ({} if self.options.full else QUICK)
+    run = {"log_every": max(1, steps // 60), "eval_every": 0, "summary_every": steps,
+           "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
+    return self.trained(values, run, functools.partial(recording.Recorder, points=self.points(steps)))
+
+  def trained(self, values, run, make_source=loop.Synchronous):
+    """Trains a network by settings of `config`, or finds it trained; errors as in `network`.
+
+    Args:
+      values: {name: value} of the experiment.
+      run: {name: value} of what does not change it, see `config.RunConfig`.
+      make_source: as for `loop.train`.
+    """
+    identity = config.resolve(values)[0]
+    name = _name(identity)
+    if self.options.full and make_source is loop.Synchronous:
+      name += "-plain"  # at the paper's size another study has a network of these settings that takes notes
+    network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
+    if not self._is_trained(network):
+      attack, settings = network.config.attack, network.config.training
+      print(f"network: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, rate {settings.learning_rate:g}, "
+            f"{settings.steps:,} steps", flush=True)
+      made = os.path.join(network.config.run.model_dir, MADE)
+      if not os.path.exists(made):
+        cache.prepare(network.config.run.model_dir)
+        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)})
+      loop.train(network.config, make_source=make_source)
+    if name not in self._counted:
+      self._counted.add(name)
+      self.seconds += network.rows[-1]["time"]
+    self._note(network.made["machine"])
+    return network
+
+  def _is_trained(self, network):
+    model_dir = network.config.run.model_dir
+    newest = next(iter(checkpoints.list_paths(model_dir)), None)
+    if newest is None or os.path.basename(newest) != f"step-{network.steps:08d}.npz":
+      return False
+    theirs = config.Config.from_values(config.read_file(os.path.join(model_dir, "config.json"))[0]).values()
+    ours = network.config.experiment()
+    other = [name for name in ours if theirs[name] != ours[name]]
+    if other:
+      raise UserError(f"{model_dir!r} holds a network with {other[0]} {theirs[other[0]]!r}, not {ours[other[0]]!r} as its "
+                      "name says; remove it, or choose another --out")
+    # The last validation comes after the last checkpoint; a run may have been stopped in between.
+    return not network.config.run.eval_every or network.steps in [row["step"] for row in Network(network.config).validation]
+
+  def accuracy(self, network, k, *, split="test", n=None, step=None, source=None):
+    """Measures a network under PGD of power k, with the paper's settings, or finds it measured.
+
+    Args:
+      network: `Network`.
+      k: the attack's power; its ε, α and random start are those of training (§6).
+      split: name in `datasets.Dataset`.
+      n: how many of its first examples; None: `final_n`.
+      step: of the snapshot to measure; None: the network as it ended.
+      source: the `Network` to craft on; None: the same one (white-box).
+
+    Returns:
+      The fields of `measure.Result`, and `k`.
+    """
+    attack = PGD(k=k)
+    key = {"of": self.name(network), "step": step, "source": source and self.name(source), "attack": repr(attack),
+           "split": split, "n": n or self.final_n, "seed": self.options.seed}
+
+    def compute():
+      examples = getattr(self.data, split)
+      model = self._model("target", network, step)
+      crafted_on = self._model("source", source) if source else None
+      return dataclasses.asdict(measure.measure(model, attack, examples.head(key["n"]), source=crafted_on,
+                                                seed=self.options.seed)) | {"k": k}
+
+    result = self.remember(key, compute)
+    if cache.digest(key) not in self._counted:
+      self._counted.add(cache.digest(key))
+      self.seconds += result["seconds"]
+    return result
+
+  def name(self, network):
+    """What decides it, as a short name."""
+    return os.path.basename(network.config.run.model_dir)
+
+  def _model(self, role, network, step=None):
+    # One Keras model for all networks in a role: what was compiled for it serves again.
+    folder = network.config.run.model_dir
+    if step is not None:
+      folder = os.path.join(folder, recording.SNAPSHOTS, checkpoints.FOLDER, f"step-{step:08d}.npz")
+    model, held = self._models.get(role, (None, None))
+    if held != folder:
+      fresh = checkpoints.load_model(folder).model
+      if model is None:
+        model = fresh
+      else:
+        model.set_weights(fresh.get_weights())
+      self._models[role] = model, folder
+    return model
+
+  def remember(self, key, compute):
+    """The value of `cache.remember`, in this lab's folder."""
+    value, machine = cache.remember(self._out, key, compute)
+    self._note(machine)
+    return value
+
+  def _note(self, machine):
+    if machine not in self.machines:
+      self.machines.append(machine)
+
+
+def _name(identity):
+  """The short name of a network's settings. Those at their default do not count: a setting yet to come changes no name."""
+  default = config.Config().values()
+  told = {name: value for name, value in identity.experiment().items() if value != default[name]}
+  return cache.digest(told | {"steps": identity.training.steps})

@@ -1,0 +1,98 @@
+"""What crafting, learning and handing over weights cost a process of asynchronous training here, all cores being busy."""
+
+import copy
+import itertools
+import multiprocessing
+import os
+import statistics
+import time
+
+from tf_madry import datasets
+from tf_madry.asynchronous.local import devices
+from tf_madry.asynchronous.local.weights import Weights
+from tf_madry.config import AsyncConfig
+from tf_madry.errors import UserError
+
+REPETITIONS = 5  # the median counts
+PATIENCE = 600.0  # seconds for all of it
+
+
+def costs(config):
+  """Measures in as many processes at once as there are devices or cores, each at the place that a worker would have.
+
+  Args:
+    config: `Config`.
+
+  Returns:
+    {"craft", "learn", "publish", "reload"}: seconds of a process, the mean over the processes of their medians;
+    "processes": how many there were; "shared": whether they share the cores of this machine, rather than having a GPU
+    each.
+
+  Raises:
+    UserError: a process did not come to its end.
+  """
+  shared = not devices.gpus()
+  processes = devices.cores() if shared else len(devices.gpus())
+  places, _ = devices.places(AsyncConfig(workers=processes, trainer_assist=False))
+  context = multiprocessing.get_context("spawn")
+  barrier, pipes = context.Barrier(processes), [context.Pipe(duplex=False) for _ in range(processes)]
+  crew = [context.Process(target=_measure, args=(place, config, barrier, tell), daemon=True)
+          for place, (_, tell) in zip(places[1:], pipes, strict=True)]
+  for process in crew:
+    process.start()
+  try:
+    deadline = time.monotonic() + PATIENCE
+    measured = []
+    for process, (hear, tell) in zip(crew, pipes, strict=True):
+      tell.close()
+      if not hear.poll(max(0.0, deadline - time.monotonic())):
+        raise UserError(f"costs were not measured within {PATIENCE:g} s; --t_adv and --t_train take them as given")
+      try:
+        measured.append(hear.recv())
+      except EOFError as error:
+        process.join()
+        raise UserError(f"a process that measures costs ended with exit code {process.exitcode}; --t_adv and --t_train "
+                        "take them as given") from error
+  finally:
+    for process in crew:
+      process.kill()
+      process.join()
+  means = {name: statistics.mean(values[name] for values in measured) for name in measured[0]}
+  return means | {"processes": processes, "shared": shared}
+
+
+def _measure(place, config, barrier, tell):
+  place.enter()
+  import tensorflow as tf
+
+  from tf_madry.training.learner import Learner
+  dataset = datasets.load(config.training.dataset)
+  learner = Learner(config, dataset)
+  batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
+  weights = learner.model.weights
+  ours = Weights([variable.shape for variable in weights])
+  theirs = copy.copy(ours)  # as a worker has it
+  times = []
+  for step in range(REPETITIONS + 1):
+    if step == 1:
+      barrier.wait(PATIENCE)  # the first compiles
+    marks = [time.perf_counter()]
+
+    def mark(marks=marks):
+      marks.append(time.perf_counter())
+
+    images, labels = learner.craft(tf.constant(batches.indices(step)), tf.constant(step))
+    images.numpy()
+    mark()
+    float(learner.learn(images, labels, tf.constant(step)).loss)
+    mark()
+    ours.publish(step, weights)
+    mark()
+    for variable, array in zip(weights, theirs.fetch(), strict=True):
+      variable.assign(array)
+    mark()
+    times.append([later - earlier for earlier, later in itertools.pairwise(marks)])
+  tell.send(dict(zip(("craft", "learn", "publish", "reload"), map(statistics.median, zip(*times[1:], strict=True)),
+                     strict=True)))
+  tell.close()
+  os._exit(0)  # nothing is left to be done, and TensorFlow takes its time about it

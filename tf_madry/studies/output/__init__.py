@@ -1,0 +1,1 @@
+"""What writes numbers, plots and reports."""

@@ -1,0 +1,1 @@
+"""How a model becomes robust (Eq. 6)."""

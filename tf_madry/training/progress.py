@@ -1,0 +1,199 @@
+"""What a run tells while it goes on: progress bar or lines, metrics.jsonl, TensorBoard."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tf_madry.errors import UserError
+from tf_madry.runtime import files
+
+METRICS = "metrics.jsonl"
+ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
+
+# What of a step's values is shown in the terminal, where there is such a value: its label there, and its format.
+SHOWN = {
+    "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"), "loss": ("loss", ".4f"),
+    "fresh_accuracy": ("fresh", ".1%"),
+    "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"), "staleness_max": ("max", "d"),
+    "queue_depth": ("queue", ".1f"), "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
+    "thrown_away": ("thrown away", "d"),
+}
+
+
+class Progress:
+  """Reports one training run.
+
+  Time that counts as training is the time inside the steps; the first step after a start, which compiles, is left out of
+  every speed.
+
+  Args:
+    config: `Config` of the run.
+    start: step the run starts or resumes from.
+    elapsed: seconds the run has taken before, for a resumed one.
+
+  Attributes:
+    validated: whether metrics.jsonl has a validation of the step it starts from.
+
+  Raises:
+    UserError: metrics.jsonl or an event file cannot be written; so do `report` and `record`.
+  """
+
+  def __init__(self, config, start=0, elapsed=0.0):
+    self.config, self._start = config, start
+    self._steps = self._seconds = 0  # timed since the last report
+    self._timed_steps = self._timed_seconds = 0  # timed since the start
+    self._compiled = False
+    self._estimated = False
+    self._path = os.path.join(config.run.model_dir, METRICS)
+    with self._writing():
+      rows = keep_until(self._path, start)
+      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
+      self._writer = tf.summary.create_file_writer(config.run.model_dir)
+    # A validation comes after the checkpoint of its step.
+    self._began = time.monotonic() - max([elapsed, *(row.get("time", 0.0) for row in rows)])
+    self.validated = any(row["step"] == start and row.get("split") == "validation" for row in rows)
+    self._bar = tqdm(total=config.training.steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.05,
+                     disable=not sys.stderr.isatty())
+
+  @property
+  def elapsed(self):
+    """Seconds since the run first began, stops left out."""
+    return time.monotonic() - self._began
+
+  def timed(self, seconds):
+    """Counts one step that took so many seconds."""
+    self._bar.update()
+    if not self._compiled:
+      self._compiled = True
+      return
+    self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+    self._timed_steps, self._timed_seconds = self._timed_steps + 1, self._timed_seconds + seconds
+    if not self._estimated and self._timed_steps == ESTIMATE_AFTER:
+      self._estimated = True
+      steps = self.config.training.steps - self._start
+      total = steps * self._timed_seconds / self._timed_steps
+      self.say(f"{steps:,} steps{' from here' if self._start else ''} will take about {duration(total)} (extrapolated from "
+               f"{self._timed_steps} steps; compiling left out)")
+
+  def report(self, step, values, images):
+    """Logs the values of a step: to the terminal and metrics.jsonl, and to TensorBoard.
+
+    Args:
+      step: number of steps done.
+      values: {name: value}, names as in metrics.jsonl. A value is a number, a list of numbers (one a process), or
+        {number: how often}.
+      images: the adversarial batch, [batch, height, width, channels].
+    """
+    run = self.config.run
+    if step % run.log_every == 0 or step == self.config.training.steps:
+      speed = self._steps / self._seconds if self._steps else None
+      self._steps = self._seconds = 0
+      per_second = speed and round(speed * self.config.training.batch_size, 1)
+      self.record(step, {"split": "train", **values, "examples_per_second": per_second})
+      left = (self.config.training.steps - step) / speed if speed else None
+      self._show(step, values, speed, left)
+    if step % run.summary_every == 0:
+      self._summarise(step, values, images)
+
+  def record(self, step, values):
+    """Appends one object to metrics.jsonl."""
+    row = {"step": step, "time": round(self.elapsed, 3), **values}
+    with self._writing():
+      self._file.write(json.dumps(row) + "\n")
+      self._file.flush()
+
+  def say(self, line):
+    """Prints a line, above the bar if there is one."""
+    if self._bar.disable:
+      print(line, flush=True)
+    else:
+      self._bar.write(line)
+
+  def _show(self, step, values, speed, left):
+    shown = {label: format(values[name], form) for name, (label, form) in SHOWN.items() if name in values}
+    if not self._bar.disable:
+      self._bar.set_postfix(shown)
+      return
+    pace = f"{speed:.2f} steps/s, {duration(left)} left" if speed else "compiling"
+    print(f"step {step:,}/{self.config.training.steps:,}  {'  '.join(f'{k} {v}' for k, v in shown.items())}  {pace}",
+          flush=True)
+
+  def _summarise(self, step, values, images):
+    # The challenge logs training values twice, so that a run's curve lies over its evaluation's and over other runs'.
+    with self._writing(), self._writer.as_default(step=step):
+      for suffix in ("adv train", "adv"):
+        tf.summary.scalar(f"accuracy {suffix}", values["adversarial_accuracy"])
+        tf.summary.scalar(f"xent {suffix}", values["loss"])
+      tf.summary.scalar("accuracy nat train", values["natural_accuracy"])
+      for name in values.keys() - {"adversarial_accuracy", "natural_accuracy", "loss"}:
+        _summarise_value(name.replace("_", " "), values[name])
+      tf.summary.image("images adv train", images[:3])
+      self._writer.flush()
+
+  @contextlib.contextmanager
+  def _writing(self):
+    try:
+      yield
+    except OSError as error:
+      raise UserError(f"{self._path!r} cannot be written: {error.strerror}") from error
+    except tf.errors.OpError as error:
+      # The operation in braces, path and reason, and on other lines what else fails because of that.
+      why = error.message.splitlines()[0].rpartition("}} ")[2]
+      raise UserError(f"TensorBoard's file cannot be written: {why}") from error
+
+  def close(self):
+    """Closes files and the bar."""
+    self._bar.close()
+    for file in (self._file, self._writer):
+      with contextlib.suppress(OSError, tf.errors.OpError):  # of what could not be written before
+        file.close()
+
+
+def _summarise_value(tag, value):
+  if isinstance(value, dict):
+    tf.summary.histogram(tag, [float(number) for number, count in value.items() for _ in range(count)])
+  elif isinstance(value, list):
+    for process, one in enumerate(value):
+      tf.summary.scalar(f"{tag} {process}", one)
+  else:
+    tf.summary.scalar(tag, value)
+
+
+def keep_until(path, step):
+  """Takes the lines after `step` out of a metrics.jsonl, so that a resumed run does not say them twice.
+
+  A last line that was cut short goes too.
+
+  Returns:
+    What the others hold, a list of {name: value}.
+  """
+  if not os.path.exists(path):
+    return []
+  with open(path, encoding="utf-8", errors="replace") as file:
+    lines = file.readlines()
+  kept = [(line, row) for line in lines if (row := _row(line)) and row["step"] <= step]
+  if len(kept) < len(lines):
+    with files.replacing(path) as file:
+      file.write("".join(line for line, _ in kept).encode())
+  return [row for _, row in kept]
+
+
+def _row(line):
+  with contextlib.suppress(ValueError):
+    row = json.loads(line)
+    if isinstance(row, dict) and isinstance(row.get("step"), int):
+      return row
+  return None
+
+
+def duration(seconds):
+  """Seconds for people: '45 s', '12 min', '5 h 40 min'."""
+  if seconds < 100:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,99 @@
+"""The simulation of §5: every batch waits in a queue of size s from its crafting to the training on it."""
+
+import collections
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry.attacks import linf
+from tf_madry.evaluation import measure
+from tf_madry.training import loop
+
+
+def source(learner, batches):
+  """The source of steps (see `loop.Synchronous`) for `config.training.staleness`; 0 is plain training."""
+  return Stale(learner, batches) if learner.config.training.staleness else loop.Synchronous(learner, batches)
+
+
+class Stale:
+  """The source of steps that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating staleness").
+
+  The queue is filled before training starts, at the time steps -s … -1. At time step t a batch is crafted for the
+  current weights and enters, and the one that entered at t - s leaves and is trained on. Training sees the batches of
+  plain training in the same order, each with the random start and the ε of its number, whatever s is.
+
+  The queue holds perturbations as whole multiples of 1/127 of the ball's radius, a byte a pixel: s × batch × pixels bytes,
+  in memory and in every checkpoint, which is 103 MB for s = 1024 and batches of 128 MNIST images (float32 images: 411 MB).
+  A pixel moves by up to 1/254 of the radius, 0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its
+  border is kept as it is.
+
+  Args:
+    learner: `learner.Learner`.
+    batches: `datasets.Batches`.
+  """
+
+  def __init__(self, learner, batches):
+    self._learner, self._batches = learner, batches
+    self._queue = collections.deque()  # of int8 perturbations, the oldest first
+    self._size = learner.config.training.staleness
+    self._radius = learner.config.training.margin * learner.config.attack.epsilon
+    self._pack, self._unpack = tf.function(self._packed), tf.function(self._unpacked)
+    self._begin()
+
+  def __call__(self, step):
+    """Does training step `step` (from 0); None while the queue is being filled: call again."""
+    # The last to enter was crafted for an earlier step, unless the queue is not full yet.
+    number = step + len(self._queue)
+    indices = tf.constant(self._batches.indices(number))
+    images, labels = self._learner.craft(indices, tf.constant(number))
+    self._queue.append(self._pack(images, indices))
+    if len(self._queue) <= self._size:
+      return None
+    stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)))
+    self._fresh.append(self._accuracy(images, labels))
+    # The training step knows the stale accuracy, but of the model that it computes with.
+    rounded = self._learner.config.training.precision != "float32"
+    accuracy = self._accuracy(*stale) if rounded else None
+    result = self._learner.learn(*stale, tf.constant(step))
+    self._stale.append(accuracy if rounded else float(result.accuracy))
+    self._done = step + 1
+    return result
+
+  def _accuracy(self, images, labels):
+    right, _ = measure.score(self._learner.trained, images, labels)
+    return float(np.mean(right))
+
+  def _packed(self, images, indices):
+    natural, _ = self._learner.batch(indices)
+    return linf.pack(tf.math.divide_no_nan(images - natural, self._radius))  # a ball may be a point
+
+  def _unpacked(self, packed, indices):
+    natural, labels = self._learner.batch(indices)
+    moved = natural + self._radius * linf.unpack(packed)
+    return linf.project(moved, linf.ball(natural, self._radius)), labels
+
+  def _begin(self):
+    self._fresh, self._stale = [], []
+
+  def arrays(self):
+    """The queue, for the checkpoint: int8 [batches, batch, height, width, channels]."""
+    shape = (len(self._queue), self._learner.config.training.batch_size, *self._learner.image_shape)
+    return {"staleness/queue": np.array([packed.numpy() for packed in self._queue], np.int8).reshape(shape)}
+
+  def restore(self, checkpoint):
+    """Goes on from a `checkpoints.Checkpoint`, be its queue full or not."""
+    self._queue.extend(map(tf.constant, checkpoint.arrays["staleness/queue"]))
+
+  def report(self):
+    """`fresh_accuracy`, of the current weights on the batch just crafted, and `stale_accuracy`, on the batch trained on.
+
+    Both are adversarial, in float32, taken before the update, and means over the steps since the last line of metrics.jsonl.
+    """
+    values = {"fresh_accuracy": float(np.mean(self._fresh)), "stale_accuracy": float(np.mean(self._stale))}
+    if self._done % self._learner.config.run.log_every == 0:
+      self._begin()
+    return values
+
+  def close(self):
+    """Lets go of the queue."""
+    self._queue.clear()
