@@ -9,7 +9,7 @@ import sys
 from absl import flags
 
 from tf_madry import cli
-from tf_madry.asynchronous.local import devices
+from tf_madry.asynchronous.local.placement import placements
 from tf_madry.errors import require
 
 cli.define_training_flags()
@@ -29,10 +29,10 @@ def main():
   workers = config.asynchronous.workers
   require(not (config.training.replay and workers), "workers", workers,
           "0 in a recipe that replays its batches: they are trained on while they are crafted")
-  (trainers, *workers), notices = devices.places(config.asynchronous)
+  (trainers, *workers), notices = placements(config.asynchronous)
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)
-  trainers.enter()
+  trainers.apply()
   from tf_madry.asynchronous import trainer
   from tf_madry.training import loop
   source = functools.partial(trainer.Asynchronous, places=workers) if workers else loop.Synchronous

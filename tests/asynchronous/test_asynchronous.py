@@ -19,14 +19,16 @@ from tests.helpers.processes import run, start, until
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.asynchronous import trainer
-from tf_madry.asynchronous.local import devices, launch
+from tf_madry.asynchronous.local import launch
 from tf_madry.asynchronous.local.dealer import Tickets
+from tf_madry.asynchronous.local.placement import Placement, placements
 from tf_madry.asynchronous.local.weights import Weights
 from tf_madry.asynchronous.local.worker import Board
 from tf_madry.attacks.pgd import PGD
 from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
 from tf_madry.evaluation import measure
+from tf_madry.runtime import devices
 from tf_madry.training import loop
 from tf_madry.training.learner import Learner
 from tf_madry.training.optimizer import rate
@@ -178,7 +180,7 @@ def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd)
 
 
 def test_a_worker_that_there_are_no_descriptors_for_is_one_line():
-  crew = launch.Crew([devices.Place(NO_GPU, 1)], Board(1), types.SimpleNamespace(lost=[]), ())
+  crew = launch.Crew([Placement(NO_GPU, 1)], Board(1), types.SimpleNamespace(lost=[]), ())
   with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(loop.SourceError) as error:
     crew.look_after()
   assert str(error.value) == "worker 0 cannot be started: Too many open files"
@@ -214,19 +216,19 @@ def test_killed_frozen_and_interrupted(tmp_path):
 DRIVER = """
 import os
 from tf_madry import cli
-from tf_madry.asynchronous.local import devices
+from tf_madry.asynchronous.local import placement
 
-class Told(devices.Place):
-  def enter(self):
+class Told(placement.Placement):
+  def apply(self):
     import sys
     assert "tensorflow" not in sys.modules
-    super().enter()
+    super().apply()
     import tensorflow as tf
     threading = tf.config.threading
     print("place", os.environ["CUDA_VISIBLE_DEVICES"], threading.get_intra_op_parallelism_threads(),
           threading.get_inter_op_parallelism_threads(), flush=True)
 
-devices.Place = Told
+placement.Placement = Told
 
 if __name__ == "__main__":
   import async_train
@@ -252,8 +254,8 @@ def test_every_process_is_where_it_should_be(tmp_path, driver, monkeypatch):
   output, _ = process.communicate(timeout=120)
   assert process.returncode == 0, output
   if not devices.gpus():
-    places, _ = devices.places(AsyncConfig(workers=1))
-    assert places_told(output) == sorted(f"place -1 {place.threads} {place.threads}" for place in places)
+    placed, _ = placements(AsyncConfig(workers=1))
+    assert places_told(output) == sorted(f"place -1 {place.threads} {place.threads}" for place in placed)
   assert rows(tmp_path)[-1]["crafted_per_second"][0] == 0
 
 
@@ -276,7 +278,7 @@ def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, 
   assert places_told(output) == ["place 4 0 0", "place 6 0 0", "place 6 0 0"]
   step = newest(tmp_path / "run").step
   assert step % 5 == 0
-  train(config(tmp_path / "run", steps=step + 3), devices.Place(NO_GPU, 1))
+  train(config(tmp_path / "run", steps=step + 3), Placement(NO_GPU, 1))
   assert newest(tmp_path / "run").step == step + 3
 
 
@@ -285,7 +287,7 @@ def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
   settings = {"epsilon": 0.1, "batch_size": 50, "learning_rate": 2e-3, "schedule": "linear", "steps": 100, "log_every": 50}
   bounded = {"queue_size": 4, "max_staleness": 4}
   models = [loop.train(config(tmp_path / "synchronous", **settings)),
-            train(config(tmp_path / "run", **settings, **bounded), devices.Place(NO_GPU, 1))]
+            train(config(tmp_path / "run", **settings, **bounded), Placement(NO_GPU, 1))]
   logged = rows(tmp_path)
   assert max(row["staleness_max"] for row in logged) <= 4
   assert max(row["staleness_max"] for row in logged) > 0 and all_craft(tmp_path)
@@ -314,4 +316,4 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
 
 def test_a_queue_too_large_for_the_memory_is_one_line(tmp_path):
   with pytest.raises(UserError, match=r"a queue of 1000000000 batches of 16 images needs \d+ bytes of shared memory"):
-    train(config(tmp_path, queue_size=10**9), devices.Place(NO_GPU, 1))
+    train(config(tmp_path, queue_size=10**9), Placement(NO_GPU, 1))

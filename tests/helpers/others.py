@@ -7,27 +7,27 @@ import resource
 
 import numpy as np
 
-from tf_madry.asynchronous.local.devices import Place
+from tf_madry.asynchronous.local.placement import Placement
 
 
-class Cliff(Place):
+class Cliff(Placement):
   """A place where nobody arrives."""
 
-  def enter(self):
+  def apply(self):
     raise RuntimeError("over the edge")
 
 
 @dataclasses.dataclass(frozen=True)
-class Stumble(Place):
+class Stumble(Placement):
   """A place where the first to come fails; `marker` is the path of a file that tells the others."""
 
   marker: str = ""
 
-  def enter(self):
+  def apply(self):
     if not os.path.exists(self.marker):
       open(self.marker, "w").close()
       raise RuntimeError("over the doorstep")
-    super().enter()
+    super().apply()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.evaluation import measure
 from tf_madry.models import network
-from tf_madry.runtime import machine
+from tf_madry.runtime import devices
 from tf_madry.training import loop
 from tf_madry.training.learner import Learner
 
@@ -247,28 +247,10 @@ def test_replays_are_not_for_workers(tmp_path):
                                "while they are crafted\n")
 
 
-def test_bfloat16_is_chosen_where_the_machine_is_fast_at_it(tmp_path, monkeypatch):
-  for flags, expected in (("fpu avx512_bf16 sse", "bfloat16"), ("fpu amx_bf16", "bfloat16"), ("fpu avx512f", "float32")):
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"processor: 0\nflags\t\t: {flags}\n")
-    found = machine.cpu_flags(path)
-    monkeypatch.setattr(machine, "cpu_flags", lambda found=found: found)
-    assert machine.fast_precision() == expected
-    monkeypatch.undo()
-  assert machine.cpu_flags(tmp_path / "none") == set()
-
-
-@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
-def test_bfloat16_is_chosen_by_what_the_gpu_can_do(monkeypatch, capability, expected):
-  monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-  monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": capability})
-  assert machine.fast_precision() == expected
-
-
 def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
-  monkeypatch.setattr(machine, "fast_precision", lambda: "float32")
+  monkeypatch.setattr(devices, "fast_precision", lambda: "float32")
   loop.train(config(tmp_path, steps=1))
-  monkeypatch.setattr(machine, "fast_precision", lambda: "bfloat16")
+  monkeypatch.setattr(devices, "fast_precision", lambda: "bfloat16")
   loop.train(config(tmp_path, steps=1))
   assert json.loads((tmp_path / "config.json").read_text())["precision"] == "float32"
 

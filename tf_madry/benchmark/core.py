@@ -3,8 +3,8 @@
 import statistics
 
 from tf_madry import cli
-from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark.rounds import alternate, spread
+from tf_madry.runtime import devices
 
 # Multiplications of one example's forward pass: two convolutions, two dense layers. With each goes an addition.
 LAYERS = (28 * 28 * 25 * 32, 14 * 14 * 25 * 32 * 64, 3136 * 1024, 1024 * 10)

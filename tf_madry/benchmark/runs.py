@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark.rounds import BATCH_SIZE, PATIENCE, spread
 from tf_madry.errors import UserError
+from tf_madry.runtime import devices
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 

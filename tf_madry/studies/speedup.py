@@ -4,9 +4,9 @@ import itertools
 import statistics
 
 from tf_madry import config
-from tf_madry.asynchronous.local import devices
 from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
+from tf_madry.runtime import devices
 from tf_madry.studies.lab import networks as labs
 from tf_madry.studies.lab import timing
 from tf_madry.studies.lab.simulation import Costs, simulate

@@ -11,7 +11,7 @@ from tf_madry.attacks import linf, pgd
 from tf_madry.attacks.losses import xent
 from tf_madry.evaluation import measure
 from tf_madry.models import network, thresholds
-from tf_madry.runtime import seeds
+from tf_madry.runtime import devices, seeds
 from tf_madry.runtime.graphs import acyclic
 from tf_madry.training.optimizer import Adam, ramp, rate
 
@@ -69,7 +69,7 @@ class Learner:
     if training.replay:
       start = seeds.key(training.seed, 0, "random start") if config.attack.random_start else None
       self._carried = Carried(dataset.train.images.shape, start)
-    compiled = functools.partial(tf.function, jit_compile=bool(tf.config.list_physical_devices("GPU")))
+    compiled = functools.partial(tf.function, jit_compile=devices.has_gpu())
     self.step = compiled(self._replay if training.replay else self._step)
     self.craft = compiled(self._craft)
     self.learn = compiled(self.minimise)

@@ -18,7 +18,7 @@ from tf_madry.attacks.pgd import PGD
 from tf_madry.config import Config
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import measure
-from tf_madry.runtime import files, machine
+from tf_madry.runtime import devices, files
 from tf_madry.runtime.signals import stop_requests
 from tf_madry.training.learner import Learner
 from tf_madry.training.progress import Progress
@@ -137,7 +137,7 @@ def _settled(config, checkpoint, minutes):
   training = config.training
   theirs = checkpoint and Config.from_values(checkpoint.values).training
   if training.precision is None:
-    precision = theirs.precision if theirs else machine.fast_precision()
+    precision = theirs.precision if theirs else devices.fast_precision()
     training = dataclasses.replace(training, precision=precision)
   if minutes and theirs:
     training = dataclasses.replace(training, steps=theirs.steps)
@@ -303,5 +303,5 @@ def describe(config, start):
   yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
   if start:
     yield f"resuming from step {start:,}"
-  elif training.recipe in SLOW and not tf.config.list_physical_devices("GPU"):
+  elif training.recipe in SLOW and not devices.has_gpu():
     yield "on a CPU, `python train.py --recipe fast` makes a robust model in minutes"

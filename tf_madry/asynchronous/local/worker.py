@@ -67,7 +67,7 @@ def run(worker, place, config, ring, weights, board, connection, last_words):
   row, ready = board.rows[worker:worker + 1], threading.Event()
   threading.Thread(target=_live, args=(row, ready), daemon=True).start()
   try:
-    place.enter()
+    place.apply()
     _work(worker, config, ring, weights, row, connection, ready)
   except TrainerGone:
     pass

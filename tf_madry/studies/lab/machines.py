@@ -1,10 +1,8 @@
 """What measured times depend on besides the settings: the machine."""
 
-import platform
-
 import tensorflow as tf
 
-from tf_madry.asynchronous.local import devices
+from tf_madry.runtime import devices
 
 AND = " and "
 NOT_RECORDED = {"on": "a machine that was not recorded"}
@@ -14,7 +12,7 @@ def here():
   """The machine at hand: {name: value}."""
   gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
           for gpu in tf.config.list_physical_devices("GPU")]
-  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({_cpu()})", "TensorFlow": tf.__version__}
+  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({devices.cpu_model()})", "TensorFlow": tf.__version__}
 
 
 def joined(machines):
@@ -23,11 +21,3 @@ def joined(machines):
   for name, value in (item for machine in machines for item in machine.items()):
     values.setdefault(name, []).extend(value.split(AND))
   return {name: AND.join(dict.fromkeys(those)) for name, those in values.items()}
-
-
-def _cpu():
-  try:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-      return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.machine()

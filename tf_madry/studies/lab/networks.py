@@ -11,7 +11,7 @@ from tf_madry import checkpoints, config, datasets
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import measure
-from tf_madry.runtime import machine
+from tf_madry.runtime import devices
 from tf_madry.studies.lab import cache, machines, recording
 from tf_madry.training import loop
 from tf_madry.training.progress import METRICS
@@ -78,7 +78,7 @@ def options(**given):
     defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": machine.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 8, 16, 32, 64),
+    defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 8, 16, 32, 64),
                 "rates": (2e-3, 1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})

@@ -92,7 +92,7 @@ def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, co
     queue_size: finished batches that may wait.
     reload_every: steps between snapshots (paper: 100).
     assist: whether the trainer crafts a batch of its own while the queue is empty.
-    cores: that all processes share, each with a share of the threads as `devices.places` gives it; None: each has a
+    cores: that all processes share, each with a share of the threads as `placement.placements` gives it; None: each has a
       device of its own.
     steps: that are measured.
 

@@ -8,10 +8,11 @@ import statistics
 import time
 
 from tf_madry import datasets
-from tf_madry.asynchronous.local import devices
+from tf_madry.asynchronous.local.placement import placements
 from tf_madry.asynchronous.local.weights import Weights
 from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
+from tf_madry.runtime import devices
 
 REPETITIONS = 5  # the median counts
 PATIENCE = 600.0  # seconds for all of it
@@ -33,11 +34,11 @@ def costs(config):
   """
   shared = not devices.gpus()
   processes = devices.cores() if shared else len(devices.gpus())
-  places, _ = devices.places(AsyncConfig(workers=processes, trainer_assist=False))
+  placed, _ = placements(AsyncConfig(workers=processes, trainer_assist=False))
   context = multiprocessing.get_context("spawn")
   barrier, pipes = context.Barrier(processes), [context.Pipe(duplex=False) for _ in range(processes)]
   crew = [context.Process(target=_measure, args=(place, config, barrier, tell), daemon=True)
-          for place, (_, tell) in zip(places[1:], pipes, strict=True)]
+          for place, (_, tell) in zip(placed[1:], pipes, strict=True)]
   for process in crew:
     process.start()
   try:
@@ -62,7 +63,7 @@ def costs(config):
 
 
 def _measure(place, config, barrier, tell):
-  place.enter()
+  place.apply()
   import tensorflow as tf
 
   from tf_madry.training.learner import Learner
