@@ -120,8 +120,3 @@ def test_a_bar_in_a_terminal(tmp_path, monkeypatch, capsys):
   shown = read_all(ours)
   assert "5/50" in shown and "adv=50.0%" in shown
   assert "steps/s" not in capsys.readouterr().out  # no lines beside the bar
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (99, "99 s"), (720, "12 min"), (20_400, "5 h 40 min")])
-def test_durations(seconds, text):
-  assert progress_lib.duration(seconds) == text

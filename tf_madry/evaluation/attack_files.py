@@ -12,8 +12,8 @@ import numpy as np
 from tf_madry import datasets
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import measure
-from tf_madry.evaluation.on_disk import percent_interval
 from tf_madry.runtime import files
+from tf_madry.runtime.text import percent_interval
 
 EPSILON = 0.3
 TOLERANCE = 1e-4  # beyond ε and beyond [0, 1], in the challenge's run_attack.py
@@ -179,7 +179,7 @@ def lines(result, perturbed):
     yield f"note: {perturbed.notice}"
   yield (f"largest perturbation: {perturbed.largest:.6f} (ε = {result.epsilon:g}), at example {perturbed.example}, "
          f"row {perturbed.row}, column {perturbed.column}")
-  interval = percent_interval(result.adversarial_accuracy, result.n)
+  interval = percent_interval(result.adversarial_interval)
   yield f"accuracy: {result.adversarial_accuracy:.2%}  (95 % interval {interval}, n = {result.n:,})"
   for name, text in result.places.items():
     yield f"on the challenge's {name} leaderboard, which is of attacks on its secret model: {text}"

@@ -9,7 +9,7 @@ from tf_madry import datasets
 from tf_madry.attacks import apgd, pgd, square, targeted
 from tf_madry.attacks.losses import xent
 from tf_madry.attacks.standing import num_classes
-from tf_madry.training.progress import duration
+from tf_madry.runtime.text import duration
 
 REPETITIONS = 3  # the fastest counts: what disturbs a measurement only makes it slower
 

@@ -8,10 +8,9 @@ from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.attacks.standing import num_classes
 from tf_madry.attacks.suite import Suite
 from tf_madry.evaluation import attack_files, estimate, masking, measure, trials
-from tf_madry.evaluation.on_disk import percent_interval
 from tf_madry.evaluation.suite import tell_left_out
 from tf_madry.runtime import files
-from tf_madry.training.progress import duration
+from tf_madry.runtime.text import duration, percent_interval
 
 ALPHA = 0.01  # the challenge's step
 LOSSES = {"xent": "cross-entropy", "cw": "CW loss"}
@@ -144,7 +143,7 @@ def _comparisons(record, attempts):
 def cells(row, n):
   """A row of `Result` as the five texts under `HEADINGS`."""
   published = f"{row['published']:.2%}" + (f" ({row['published_as']})" if row["published_as"] else "")
-  return (row["name"], f"{row['accuracy']:.2%}", percent_interval(row["accuracy"], n), published,
+  return (row["name"], f"{row['accuracy']:.2%}", percent_interval(measure.wilson(row["accuracy"], n)), published,
           duration(row["seconds"]))
 
 

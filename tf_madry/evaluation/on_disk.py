@@ -14,7 +14,7 @@ from tf_madry.errors import UserError, require
 from tf_madry.evaluation import measure
 from tf_madry.models import network
 from tf_madry.runtime import files
-from tf_madry.training.progress import duration
+from tf_madry.runtime.text import duration, percent_interval
 
 POLL_SECONDS = 2.0
 SPLITS = ("test", "validation", "train")
@@ -70,20 +70,14 @@ def title(loaded, split, n, seed, sources=()):
   return f"{loaded.path}, step {loaded.step:,}: {n:,} {split} examples{crafted}; seed {seed}"
 
 
-def percent_interval(accuracy, n):
-  """The 95 % interval of an accuracy measured on n examples."""
-  low, high = measure.wilson(accuracy, n)
-  return f"{low:.2%} to {high:.2%}"
-
-
 def lines(result, loaded, split, seed, sources=()):
   """A `measure.Result` as lines of text."""
-  def accuracy(value):
-    return f"{value:7.2%}  (95 % interval {percent_interval(value, result.n)})"
+  def accuracy(value, interval):
+    return f"{value:7.2%}  (95 % interval {percent_interval(interval)})"
   yield f"{title(loaded, split, result.n, seed, sources)}; {duration(result.seconds)}, compiling included"
   yield f"attack: {result.attack}"
-  yield f"natural:      {accuracy(result.natural_accuracy)}  loss {result.natural_loss:.4f}"
-  yield f"adversarial:  {accuracy(result.adversarial_accuracy)}  loss {result.adversarial_loss:.4f}"
+  yield f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  loss {result.natural_loss:.4f}"
+  yield f"adversarial:  {accuracy(result.adversarial_accuracy, result.adversarial_interval)}  loss {result.adversarial_loss:.4f}"
 
 
 def write_json(path, result, loaded, split, sources=(), **settings):

@@ -5,9 +5,8 @@ import dataclasses
 from tf_madry import datasets
 from tf_madry.attacks.standing import num_classes
 from tf_madry.evaluation import estimate, masking, measure, trials
-from tf_madry.evaluation.on_disk import percent_interval
 from tf_madry.runtime import files
-from tf_madry.training.progress import duration
+from tf_madry.runtime.text import duration, percent_interval
 
 ROW = "{:<16}{:>10}{:>9}{:>10}  {:<19}{:>9}"
 
@@ -91,12 +90,12 @@ def _run_member(record, names, say):
 
 
 def _row(name, tried, broken, accuracy, n, time):
-  return ROW.format(name, f"{tried:,}", f"{broken:,}", f"{accuracy:.2%}", percent_interval(accuracy, n), time)
+  return ROW.format(name, f"{tried:,}", f"{broken:,}", f"{accuracy:.2%}", percent_interval(measure.wilson(accuracy, n)), time)
 
 
 def lines(result):
   """The end of the report: a `Result` as lines of text."""
-  interval = percent_interval(result.adversarial_accuracy, result.n)
+  interval = percent_interval(result.adversarial_interval)
   yield (f"under the suite: {result.adversarial_accuracy:.2%}  (95 % interval {interval}, n = {result.n:,}); "
          f"{duration(result.seconds)}, compiling included")
   yield "every example that counts as broken was verified in float32: within ε + 1e-6, in [0, 1], misclassified"

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tf_madry.errors import UserError
 from tf_madry.runtime import files
+from tf_madry.runtime.text import duration
 
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
@@ -189,11 +190,3 @@ def _row(line):
     if isinstance(row, dict) and isinstance(row.get("step"), int):
       return row
   return None
-
-
-def duration(seconds):
-  """Seconds for people: '45 s', '12 min', '5 h 40 min'."""
-  if seconds < 100:
-    return f"{seconds:.0f} s"
-  minutes = round(seconds / 60)
-  return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
