@@ -26,6 +26,8 @@ def main():
   config = cli.training_config()
   staleness = config.training.staleness
   require(not staleness, "staleness", staleness, "0 in async_train.py, which measures it; train.py simulates it")
+  reload = config.training.staleness_reload
+  require(not reload, "staleness_reload", reload, "0 in async_train.py, whose workers reload; train.py simulates it")
   workers = config.asynchronous.workers
   require(not (config.training.replay and workers), "workers", workers,
           "0 in a recipe that replays its batches: they are trained on while they are crafted")

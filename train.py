@@ -20,7 +20,8 @@ def main():
   require(minutes is None or 0 < minutes < float("inf"), "minutes", minutes, "a number above 0")
   require(minutes is None or flags.FLAGS.steps is None, "minutes", minutes, "nothing when --steps is given")
   config = cli.training_config()
-  require(minutes is None or not config.training.staleness, "minutes", minutes, "nothing when there is a staleness")
+  stale = config.training.staleness or config.training.staleness_reload
+  require(minutes is None or not stale, "minutes", minutes, "nothing when there is a staleness")
   cli.load_tensorflow()
   from tf_madry.training import loop, staleness
   try:

@@ -37,6 +37,8 @@ def define_training_flags():
   flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")
   flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper)")
   flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on it, simulated (§5; 0)")
+  flags.DEFINE_integer("staleness_reload", None,
+                       "steps between renewals of the weights that craft, simulated as §5's workers reload them (0: off)")
   flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
                     "of forward and backward passes; weights, optimizer and projection are always float32 (float32; fast: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")

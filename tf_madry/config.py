@@ -58,6 +58,7 @@ class TrainingConfig:
   lead: int = 0  # of the κ steps on a batch that is replayed, how many come before the first that updates the weights
   candidates: int = 1  # batches drawn for each one trained on, which is made of their hardest examples (Jiang et al. 2019)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
+  staleness_reload: int = 0  # steps between renewals of the weights that craft, as §5's workers reload them; 0: off
   # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
   precision: str | None = "float32"
   seed: int = 0
@@ -77,6 +78,9 @@ class TrainingConfig:
     require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
     require(not (self.replay and self.staleness), "staleness", self.staleness,
             "0 in a recipe that replays its batches: they are trained on while they are crafted")
+    require(self.staleness_reload >= 0, "staleness_reload", self.staleness_reload, "a whole number of steps, 0 for off")
+    require(not (self.staleness_reload and (self.staleness or self.replay)), "staleness_reload", self.staleness_reload,
+            "0 with a staleness of its own, and in a recipe that replays its batches")
     require(self.candidates >= 1, "candidates", self.candidates, "a whole number of batches, at least 1")
     require(self.replay or self.candidates == 1, "candidates", self.candidates,
             "1 in a recipe that does not replay its batches")

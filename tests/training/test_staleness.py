@@ -123,6 +123,42 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
   assert all(0 <= row["fresh_accuracy"] <= 1 and 0 <= row["stale_accuracy"] <= 1 for row in rows)
 
 
+def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path):
+  every, dataset = 3, datasets.load()
+  learner = Judge(config(tmp_path, staleness_reload=every), dataset)
+  batches = datasets.Batches(len(dataset.train), 8, 0)
+  source, plain, weights = staleness.source(learner, batches), Learner(learner.config, dataset), []
+  for step in range(2 * every):
+    weights.append(learner.trained.get_weights())
+    source(step)
+    plain.trained.set_weights(weights[step - step % every])
+    expected = plain.craft(batches.indices(step), np.int32(step))[0]
+    assert np.array_equal(learner.learnt[-1], expected)
+  report = source.report()
+  assert report["staleness_mean"] == 1 and report["staleness_max"] == 2
+  assert report["stale_accuracy"] == pytest.approx(np.mean(learner.stale))
+  assert report["fresh_accuracy"] == learner.fresh[0]
+
+
+def test_weights_renewed_at_every_step_are_plain_training_bit_for_bit(tmp_path):
+  loop.train(config(tmp_path / "plain", steps=4))
+  plain = checkpoints.read_newest(str(tmp_path / "plain")).arrays
+  reloaded = train(tmp_path / "reloaded", steps=4, staleness_reload=1)
+  assert all(np.array_equal(plain[name], reloaded[name]) for name in plain if name != "elapsed")
+
+
+def test_a_run_that_reloads_and_is_resumed_ends_as_one_that_was_never_stopped(tmp_path):
+  straight = train(tmp_path / "straight", steps=7, staleness_reload=5)
+  train(tmp_path / "stopped", steps=3, staleness_reload=5)
+  assert same(train(tmp_path / "stopped", steps=7, staleness_reload=5), straight)
+  assert not same(train(tmp_path / "plain", steps=7), straight)
+
+
+def test_a_queue_and_a_reload_are_not_simulated_at_once(tmp_path):
+  code, output = run("train.py", "--staleness=4", "--staleness_reload=4", cwd=tmp_path)
+  assert code == 2 and output.startswith("error: staleness_reload is 4, accepted: 0 with a staleness of its own")
+
+
 def test_a_stop_while_the_queue_is_filled_loses_nothing(tmp_path):
   path = tmp_path / "settings.json"
   path.write_text(json.dumps(SMALL))

@@ -34,7 +34,8 @@ class Result:
   seconds: float
 
 
-def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_batch=None, adversarial=None):
+def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_batch=None, adversarial=None,
+            right=None):
   """Runs an attack on every example of a split and counts what stands.
 
   Args:
@@ -48,6 +49,7 @@ def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_bat
     on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
     adversarial: float32 array [n, height, width, channels] to fill with the images that were counted: the attack's, or
       the natural one where only that is wrong or allowed.
+    right: bool array [n] to fill with whether each example counted as right under attack.
 
   Returns:
     `Result`.
@@ -61,15 +63,17 @@ def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_bat
     attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"), **judged)
     inside = allowed(images.numpy(), attacked.numpy(), attack.epsilon)
     attacked = tf.where(inside[:, np.newaxis, np.newaxis, np.newaxis], attacked, images)
-    right, loss = score(model, images, labels)
+    natural, loss = score(model, images, labels)
     right_under_attack, loss_under_attack = score(model, attacked, labels)
-    natural_right.append(right.numpy())
+    natural_right.append(natural.numpy())
     natural_loss.append(loss.numpy())
-    adversarial_right.append(right.numpy() & right_under_attack.numpy())
+    adversarial_right.append(natural.numpy() & right_under_attack.numpy())
     adversarial_loss.append(loss_under_attack.numpy())
     if adversarial is not None:
-      by_accident = (~right & right_under_attack).numpy()[:, np.newaxis, np.newaxis, np.newaxis]
+      by_accident = (~natural & right_under_attack).numpy()[:, np.newaxis, np.newaxis, np.newaxis]
       adversarial[start:start + len(labels)] = np.where(by_accident, images, attacked)
+    if right is not None:
+      right[start:start + len(labels)] = adversarial_right[-1]
     if on_batch:
       on_batch(start + len(labels), _mean(natural_right), _mean(adversarial_right))
   n, natural, attacked = len(split), _mean(natural_right), _mean(adversarial_right)

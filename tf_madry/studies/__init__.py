@@ -10,4 +10,4 @@ Everything is kept in the output folder: networks in runs/, single measurements 
 numbers (JSON, CSV) and plots (PNG, SVG).
 """
 
-STUDIES = ("power", "transfer", "staleness", "cycles", "speedup", "headline")
+STUDIES = ("power", "transfer", "staleness", "reload", "takeoff", "cycles", "speedup", "headline")

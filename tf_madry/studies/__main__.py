@@ -12,16 +12,19 @@ from tf_madry.studies import STUDIES
 
 REPORT = "report"
 
-flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.03)")
+flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.1)")
 flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
 flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
 flags.DEFINE_boolean("plot_only", False, "draw again what was measured; other flags may only say what was measured with")
 flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
                   "of training (float32 at the paper's size, below it what is quicker here)")
 flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,2,4,8,32)")
-flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,8,16,32,64)")
+flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,16,32,48,64,128)")
 flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
-                                 "training (1e-4,4e-4; below the paper's size 2e-3,1e-3,2.5e-4)")
+                                 "training (1e-4,4e-4; below the paper's size 1e-3,2.5e-4)")
+flags.DEFINE_list("r_list", None, "steps between renewals of the weights that craft, of `reload` (1,10,32,64,100,200)")
+flags.DEFINE_list("constant_rates", None, "learning rates of `takeoff` (1e-4,3e-4,1e-3)")
+flags.DEFINE_integer("seeds", None, "how many seeds `takeoff` goes on with (2)")
 flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
 flags.DEFINE_integer("slice", None, "training steps by which `headline` extrapolates recipes that take hours (100)")
 flags.DEFINE_integer("headline_n", None, "test images that `headline` attacks, up to 10,000 (1,000)")
@@ -35,8 +38,9 @@ def main(names):
   require(len(names) == 1 and names[0] in (*STUDIES, REPORT), "study", " ".join(names), f"one of {accepted}")
   name, out = names[0], flags.FLAGS.out
   given = {option: flags.FLAGS[option].value for option in ("scale", "seed", "precision", "long", "slice",
-                                                             "headline_n", "t_adv", "t_train")}
-  given |= {option: _numbers(option, kind) for option, kind in (("k_list", int), ("s_list", int), ("rates", float))}
+                                                             "seeds", "headline_n", "t_adv", "t_train")}
+  given |= {option: _numbers(option, kind) for option, kind in (
+    ("k_list", int), ("s_list", int), ("r_list", int), ("rates", float), ("constant_rates", float))}
   cli.load_tensorflow()
   from tf_madry.studies.lab import networks
   from tf_madry.studies.output import outcomes, report
@@ -54,7 +58,7 @@ def main(names):
                                if given[of.get(option, option)] is not None})
   else:
     try:
-      _measure(name, study, out, chosen, settings)
+      _measure(name, study, out, chosen, settings | {"batch_size": configs.Config().training.batch_size})
     except loop.Stopped as stopped:
       return stopped.exit_code
     except KeyboardInterrupt:

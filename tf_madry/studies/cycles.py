@@ -48,13 +48,18 @@ def measure(lab):
   data = {"series": series, "natural": outcomes.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
           "epsilon": networks[0].config.attack.epsilon, "correlations": correlations, "summary": summary, "long": None}
   if lab.options.long:
-    network = lab.network(staleness=STALE, times=lab.options.long)
-    result = lab.accuracy(network, network.config.attack.k)
-    data["long"] = {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
-                    "adversarial_accuracy": result["adversarial_accuracy"],
-                    "curve": [{name: row[name] for name in ("step", "fresh_accuracy", "stale_accuracy")}
-                              for row in network.rows]}
+    data["long"] = _ended(lab, lab.network(staleness=STALE, times=lab.options.long))
+    data["long"]["control"] = _ended(lab, lab.network(times=lab.options.long))
   return data
+
+
+def _ended(lab, network):
+  """Accuracy after and during a training, as JSON has it."""
+  result = lab.accuracy(network, network.config.attack.k)
+  return {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
+          "adversarial_accuracy": result["adversarial_accuracy"],
+          "curve": [{"step": row["step"], "fresh_accuracy": row.get("fresh_accuracy", row["adversarial_accuracy"]),
+                     "stale_accuracy": row.get("stale_accuracy", row["adversarial_accuracy"])} for row in network.rows]}
 
 
 def window(frames, steps):

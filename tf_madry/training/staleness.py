@@ -1,4 +1,4 @@
-"""The simulation of §5: every batch waits in a queue of size s from its crafting to the training on it."""
+"""The simulations of §5: batches that wait in a queue of size s, and weights that are reloaded every R steps."""
 
 import collections
 
@@ -9,10 +9,22 @@ from tf_madry.attacks import linf
 from tf_madry.evaluation import measure
 from tf_madry.training import loop
 
+FRESH_EVERY = 11  # steps; prime, so that whatever R is, fresh accuracy is looked at at every age of the weights that craft
+CRAFTING = "staleness/crafting/"  # in front of the names of those weights in a checkpoint
+
 
 def source(learner, batches):
-  """The source of steps (see `loop.Synchronous`) for `config.training.staleness`; 0 is plain training."""
-  return Stale(learner, batches) if learner.config.training.staleness else loop.Synchronous(learner, batches)
+  """The source of steps (see `loop.Synchronous`) that the config asks for; without a staleness, plain training."""
+  training = learner.config.training
+  if training.staleness_reload:
+    return Reloading(learner, batches)
+  return Stale(learner, batches) if training.staleness else loop.Synchronous(learner, batches)
+
+
+def _accuracy(learner, images, labels):
+  """Of the weights as they are, in float32."""
+  right, _ = measure.score(learner.trained, images, labels)
+  return float(np.mean(right))
 
 
 class Stale:
@@ -50,18 +62,14 @@ class Stale:
     if len(self._queue) <= self._size:
       return None
     stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)))
-    self._fresh.append(self._accuracy(images, labels))
+    self._fresh.append(_accuracy(self._learner, images, labels))
     # The training step knows the stale accuracy, but of the model that it computes with.
     rounded = self._learner.config.training.precision != "float32"
-    accuracy = self._accuracy(*stale) if rounded else None
+    accuracy = _accuracy(self._learner, *stale) if rounded else None
     result = self._learner.learn(*stale, tf.constant(step))
     self._stale.append(accuracy if rounded else float(result.accuracy))
     self._done = step + 1
     return result
-
-  def _accuracy(self, images, labels):
-    right, _ = measure.score(self._learner.trained, images, labels)
-    return float(np.mean(right))
 
   def _packed(self, images, indices):
     natural, _ = self._learner.batch(indices)
@@ -97,3 +105,80 @@ class Stale:
   def close(self):
     """Lets go of the queue."""
     self._queue.clear()
+
+
+class Reloading:
+  """The source of steps that crafts with weights renewed every R steps only, as the workers of §5 reload them.
+
+  Step t trains at once on a batch crafted with the weights of step R·⌊t/R⌋: its staleness is t mod R, from 0 to R - 1,
+  (R - 1)/2 on average. No queue: what waits in one adds to this in a real run. R = 1 is plain training.
+
+  Args:
+    learner: `learner.Learner`.
+    batches: `datasets.Batches`.
+  """
+
+  def __init__(self, learner, batches):
+    self._learner, self._batches = learner, batches
+    self._every = learner.config.training.staleness_reload
+    self._crafting = []  # the weights, as arrays
+    self._begin()
+
+  def __call__(self, step):
+    """Does training step `step` (from 0)."""
+    learner, age = self._learner, step % self._every
+    indices, number = tf.constant(self._batches.indices(step)), tf.constant(step)
+    weights = learner.trained.weights
+    if not age:
+      self._crafting = [variable.numpy() for variable in weights]
+      images, labels = learner.craft(indices, number)
+    else:
+      current = [variable.numpy() for variable in weights]
+      _assign(weights, self._crafting)
+      images, labels = learner.craft(indices, number)
+      _assign(weights, current)
+    if step % FRESH_EVERY == 0:
+      fresh = learner.craft(indices, number) if age else (images, labels)
+      self._fresh.append(_accuracy(learner, *fresh))
+    rounded = learner.config.training.precision != "float32"
+    accuracy = _accuracy(learner, images, labels) if rounded else None
+    result = learner.learn(images, labels, number)
+    self._stale.append(accuracy if rounded else float(result.accuracy))
+    self._ages.append(age)
+    self._done = step + 1
+    return result
+
+  def _begin(self):
+    self._fresh, self._stale, self._ages = [], [], []
+
+  def arrays(self):
+    """The weights that craft, for the checkpoint."""
+    names = [variable.path for variable in self._learner.trained.weights]
+    return {CRAFTING + name: array for name, array in zip(names, self._crafting, strict=True)}
+
+  def restore(self, checkpoint):
+    """Goes on from a `checkpoints.Checkpoint`."""
+    self._crafting = [checkpoint.arrays[CRAFTING + variable.path] for variable in self._learner.trained.weights]
+
+  def report(self):
+    """`stale_accuracy` of the batches trained on, `staleness_mean` and `staleness_max` of them; `fresh_accuracy`.
+
+    Accuracies are adversarial, in float32, taken before the update, and means since the last line of metrics.jsonl. Fresh is
+    that of batches crafted for the current weights, every `FRESH_EVERY` steps; where a line has no such step, it is left out.
+    """
+    values = {"stale_accuracy": float(np.mean(self._stale)), "staleness_mean": float(np.mean(self._ages)),
+              "staleness_max": max(self._ages)}
+    if self._fresh:
+      values["fresh_accuracy"] = float(np.mean(self._fresh))
+    if self._done % self._learner.config.run.log_every == 0:
+      self._begin()
+    return values
+
+  def close(self):
+    """Lets go of the weights."""
+    self._crafting = []
+
+
+def _assign(variables, arrays):
+  for variable, array in zip(variables, arrays, strict=True):
+    variable.assign(array)

@@ -1,5 +1,6 @@
 """Where studies get their networks and measurements: trained or measured once, and kept in the output folder."""
 
+import base64
 import dataclasses
 import functools
 import json
@@ -14,28 +15,31 @@ from tf_madry.evaluation import measure
 from tf_madry.runtime import devices
 from tf_madry.studies.lab import cache, machines, recording
 from tf_madry.training import loop
+from tf_madry.training import staleness as simulated
 from tf_madry.training.progress import METRICS
 
 STEPS = 60_000  # the paper's (§6)
 MADE = "made.json"  # in a network's folder: what is known of its training besides what every run records
 
 # Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from weights of deviation
-# 0.1 takes thousands of steps to find anything against ε = 0.3. A network of scale 0.03 sees 28,800 examples, 1,800
-# batches of 16; of so few, small batches made more in trials than batches of 64.
-QUICK = {"batch_size": 16, "initialization": "he", "schedule": "linear", "ramp": 0.2}
+# 0.1 takes thousands of steps to find anything against ε = 0.3.
+QUICK = {"initialization": "he", "schedule": "linear", "ramp": 0.1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
   """What is studied; a value that is not given follows from `scale`, see `options`."""
 
-  scale: float = 0.03  # 1: the paper's size; also of the number of steps: 1 for 60,000
+  scale: float = 0.1  # of the number of steps, 1 for the paper's 60,000
   seed: int = 0
   precision: str | None = None  # of training
   k_list: tuple | None = None  # attackers' power κ, to train with and to attack with
   s_list: tuple | None = None  # staleness; 0, plain training, is always among them
   rates: tuple | None = None  # learning rates; every s_list is trained with the first, others look for the break
   long: float | None = None  # times the steps of the others that the long run takes (Figure 7: 5), 0 for none
+  r_list: tuple = (1, 10, 32, 64, 100, 200)  # steps between renewals of the weights that craft; 1, plain, always is one
+  constant_rates: tuple = (1e-4, 3e-4, 1e-3)  # of the steps that `takeoff` adds to a robust network
+  seeds: int = 2  # of those steps
   slice: int = 100  # training steps by which `headline` extrapolates, of recipes that it does not run to their end
   headline_n: int = 1_000  # test images that it attacks: the suite takes some seconds for each
   t_adv: float | None = None  # seconds to craft a batch; None: measured
@@ -47,12 +51,15 @@ class Options:
             "a number of seconds where t_adv is given, and none where it is not")
     for name, good, accepted in (("k_list", lambda value: value >= 1, "numbers from 1"),
                                  ("s_list", lambda value: value >= 0, "numbers from 0"),
-                                 ("rates", lambda value: 0 < value < float("inf"), "numbers above 0")):
+                                 ("r_list", lambda value: value >= 1, "numbers from 1"),
+                                 ("rates", lambda value: 0 < value < float("inf"), "numbers above 0"),
+                                 ("constant_rates", lambda value: 0 < value < float("inf"), "numbers above 0")):
       values = getattr(self, name)
       require(values is None or (values and all(map(good, values)) and len(set(values)) == len(values)), name, values,
               f"{accepted}, each once")
     require(self.long is None or self.long == 0 or 1 < self.long < float("inf"), "long", self.long,
             "a number above 1, or 0 for none")
+    require(self.seeds >= 1, "seeds", self.seeds, "a whole number, at least 1")
     require(self.slice >= 1, "slice", self.slice, "a whole number of steps, at least 1")
     require(1 <= self.headline_n <= 10_000, "headline_n", self.headline_n, "a number of test images, from 1 to 10,000")
 
@@ -78,16 +85,18 @@ def options(**given):
     defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 8, 16, 32, 64),
-                "rates": (2e-3, 1e-3, 2.5e-4), "long": 0.0}
+    defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 16, 32, 48, 64, 128),
+                "rates": (1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
-  return dataclasses.replace(filled, k_list=tuple(sorted(filled.k_list)), s_list=tuple(sorted({0, *filled.s_list})))
+  return dataclasses.replace(filled, k_list=tuple(sorted(filled.k_list)), s_list=tuple(sorted({0, *filled.s_list})),
+                             r_list=tuple(sorted({1, *filled.r_list})), constant_rates=tuple(sorted(filled.constant_rates)))
 
 
 def batch_size(settings):
   """Of the networks of a study with these settings."""
-  return config.Config().training.batch_size if settings["scale"] == 1 else QUICK["batch_size"]
+  # Until it was 128 at every scale, it was 16 below the paper's, and no setting of a study.
+  return settings.get("batch_size", 128 if settings["scale"] == 1 else 16)
 
 
 def size(settings):
@@ -164,14 +173,14 @@ class Lab:
 
   Attributes:
     options: as given.
-    curve_n, final_n: test or training examples that an accuracy during training, and one after it, is measured on.
+    curve_n: test or training examples that an accuracy during training is measured on.
     seconds: time that all trainings and evaluations asked for took when they were done, be it now or earlier.
     machines: where that was, each once; None among them where it was not recorded.
   """
 
   def __init__(self, out, options):
     self.options, self._out, self._models, self._counted = options, out, {}, set()
-    self.curve_n, self.final_n = (1_000, 10_000) if options.full else (128, 500)
+    self.curve_n = 1_000
     self.seconds, self.machines = 0.0, []
     self._data = None
 
@@ -188,15 +197,21 @@ class Lab:
 
   def points(self, steps):
     """Steps at which networks without staleness are looked at during training."""
-    count = 30 if self.options.full else 8
+    count = 30 if self.options.full else 12
     return sorted({max(1, round(steps * (number + 1) / count)) for number in range(count)})
 
-  def network(self, *, k=8, staleness=0, learning_rate=None, times=1.0):
+  @staticmethod
+  def final_n(k):
+    """Test examples that an accuracy after training is measured on, under PGD of power k."""
+    return 10_000 if k <= 32 else 2_000
+
+  def network(self, *, k=8, staleness=0, reload=0, learning_rate=None, times=1.0):
     """Trains a network, or finds it trained.
 
     Args:
       k: power of the attack it is trained against.
-      staleness: s, see `tf_madry.staleness`.
+      staleness: s, see `training.staleness`.
+      reload: R, see there; 0 for off.
       learning_rate: None: the first of the options'.
       times: the steps of the other networks that it takes.
 
@@ -206,33 +221,52 @@ class Lab:
     """
     steps = max(1, round(times * self.steps))
     rate = self.options.learning_rate if learning_rate is None else learning_rate
-    values = {"k": k, "staleness": staleness, "learning_rate": rate, "steps": steps,
+    values = {"k": k, "staleness": staleness, "staleness_reload": reload, "learning_rate": rate, "steps": steps,
               "seed": self.options.seed, "precision": self.options.precision} | ({} if self.options.full else QUICK)
     run = {"log_every": max(1, steps // 60), "eval_every": 0, "summary_every": steps,
            "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
     return self.trained(values, run, functools.partial(recording.Recorder, points=self.points(steps)))
 
-  def trained(self, values, run, make_source=loop.Synchronous):
+  def continued(self, network, *, steps, learning_rate, seed, staleness=0):
+    """Trains a copy of a network for more steps at a constant rate, or finds it trained; errors as in `network`.
+
+    Adam begins anew, with averages of 0. Batches and random starts are those of `seed`.
+    """
+    values = {"k": network.config.attack.k, "staleness": staleness, "learning_rate": learning_rate, "steps": steps,
+              "seed": seed, "precision": self.options.precision}
+    run = {"log_every": max(1, steps // 40), "eval_every": 0, "summary_every": steps, "checkpoint_every": 300, "keep": 1}
+
+    def make_source(learner, batches):
+      found = checkpoints.read_newest(network.config.run.model_dir)
+      checkpoints.restore(checkpoints.variables_of(learner.trained, "model"), found)
+      return simulated.source(learner, batches)
+
+    return self.trained(values, run, make_source, begins_as=network)
+
+  def trained(self, values, run, make_source=loop.Synchronous, begins_as=None):
     """Trains a network by settings of `config`, or finds it trained; errors as in `network`.
 
     Args:
       values: {name: value} of the experiment.
       run: {name: value} of what does not change it, see `config.RunConfig`.
       make_source: as for `loop.train`.
+      begins_as: the `Network` whose weights `make_source` gives it to begin with; None: random ones.
     """
     identity = config.resolve(values)[0]
-    name = _name(identity)
+    begin = {"begins_as": self.name(begins_as)} if begins_as else {}
+    name = _name(identity, begin)
     if self.options.full and make_source is loop.Synchronous:
       name += "-plain"  # at the paper's size another study has a network of these settings that takes notes
     network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
     if not self._is_trained(network):
       attack, settings = network.config.attack, network.config.training
-      print(f"network: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, rate {settings.learning_rate:g}, "
-            f"{settings.steps:,} steps", flush=True)
+      print(f"network {name}: recipe {settings.recipe}, κ = {attack.k}, s = {settings.staleness}, R = "
+            f"{settings.staleness_reload}, rate {settings.learning_rate:g}, seed {settings.seed}, {settings.steps:,} steps",
+            flush=True)
       made = os.path.join(network.config.run.model_dir, MADE)
       if not os.path.exists(made):
         cache.prepare(network.config.run.model_dir)
-        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)})
+        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)} | begin)
       loop.train(network.config, make_source=make_source)
     if name not in self._counted:
       self._counted.add(name)
@@ -261,23 +295,24 @@ class Lab:
       network: `Network`.
       k: the attack's power; its ε, α and random start are those of training (§6).
       split: name in `datasets.Dataset`.
-      n: how many of its first examples; None: `final_n`.
+      n: how many of its examples, spread over it; None: `final_n`.
       step: of the snapshot to measure; None: the network as it ended.
       source: the `Network` to craft on; None: the same one (white-box).
 
     Returns:
-      The fields of `measure.Result`, and `k`.
+      The fields of `measure.Result`, `k`, and `right`: the outcome of each example, see `unpack_right`.
     """
     attack = PGD(k=k)
     key = {"of": self.name(network), "step": step, "source": source and self.name(source), "attack": repr(attack),
-           "split": split, "n": n or self.final_n, "seed": self.options.seed}
+           "split": split, "n": n or self.final_n(k), "examples": "spread", "seed": self.options.seed}
 
     def compute():
-      examples = getattr(self.data, split)
       model = self._model("target", network, step)
       crafted_on = self._model("source", source) if source else None
-      return dataclasses.asdict(measure.measure(model, attack, examples.head(key["n"]), source=crafted_on,
-                                                seed=self.options.seed)) | {"k": k}
+      examples = spread(getattr(self.data, split), key["n"])
+      right = np.zeros(len(examples), bool)
+      result = measure.measure(model, attack, examples, source=crafted_on, seed=self.options.seed, right=right)
+      return dataclasses.asdict(result) | {"k": k, "right": pack_right(right)}
 
     result = self.remember(key, compute)
     if cache.digest(key) not in self._counted:
@@ -315,8 +350,35 @@ class Lab:
       self.machines.append(machine)
 
 
-def _name(identity):
-  """The short name of a network's settings. Those at their default do not count: a setting yet to come changes no name."""
+def _name(identity, begin):
+  """The short name of a network's settings. Those at their default do not count: a setting yet to come changes no name.
+
+  Args:
+    identity: `config.Config`.
+    begin: {"begins_as": name of another network}, or {}.
+  """
   default = config.Config().values()
   told = {name: value for name, value in identity.experiment().items() if value != default[name]}
-  return cache.digest(told | {"steps": identity.training.steps})
+  return cache.digest(told | {"steps": identity.training.steps} | begin)
+
+
+def spread_indices(available, n):
+  """The numbers of n of so many examples, evenly spread over them: int64 [n]."""
+  return np.arange(n) * available // n
+
+
+def spread(split, n):
+  """A `datasets.Split` of n examples of another, evenly spread over it."""
+  require(n <= len(split), "n", n, f"up to {len(split):,}, the examples that there are")
+  indices = spread_indices(len(split), n)
+  return datasets.Split(split.images[indices], split.labels[indices])
+
+
+def pack_right(right):
+  """Outcomes, bool [n], as text: eight in a byte, in base64."""
+  return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def unpack_right(text, n):
+  """The outcomes that `pack_right` packed: bool [n]."""
+  return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)

@@ -31,7 +31,8 @@ class Recorder:
 
   def __init__(self, learner, batches, *, points):
     self._learner, self._source = learner, staleness.source(learner, batches)
-    self._points = () if learner.config.training.staleness else points
+    training = learner.config.training
+    self._points = () if training.staleness or training.staleness_reload else points
     self._frames = []
 
   def __call__(self, step):
