@@ -18,7 +18,7 @@ from tf_madry.models import network
 def test_both_queues_are_measured_in_every_round():
   result = transport.queue_throughput(rounds=2, batches=20, slots=2)
   assert [len(rates) for rates in result] == [2, 2]
-  assert min(result.ring + result.queue) > 0
+  assert min(result.slots + result.queue) > 0
 
 
 def test_publishing_and_reloading_are_measured(capsys):

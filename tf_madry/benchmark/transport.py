@@ -9,16 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_madry import cli
-from tf_madry.asynchronous.local.dealer import Dealer, Tickets
-from tf_madry.asynchronous.local.slots import Ring, RingWorker, TrainerGone
-from tf_madry.asynchronous.local.weights import Weights
+from tf_madry.asynchronous.local.dispatcher import Dispatcher
+from tf_madry.asynchronous.local.slots import Producer, Slots, TrainerGone
+from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.benchmark.rounds import BATCH_SIZE, IMAGE_SHAPE, PATIENCE, spread
+from tf_madry.training.tickets import Tickets
 
 
 class Throughput(NamedTuple):
-  """Batches/s of each round, through the ring and through `multiprocessing.Queue`; the rounds alternated."""
+  """Batches/s of each round, through shared slots and through `multiprocessing.Queue`; the rounds alternated."""
 
-  ring: list
+  slots: list
   queue: list
 
 
@@ -37,21 +38,21 @@ def queue_throughput(rounds=5, batches=1000, slots=16):
   """
   context = multiprocessing.get_context("spawn")
   result = Throughput([], [])
-  with Ring(slots, BATCH_SIZE, IMAGE_SHAPE) as ring:
-    dealer = Dealer(ring, Tickets())
+  with Slots(slots, BATCH_SIZE, IMAGE_SHAPE) as shared:
+    dispatcher = Dispatcher(shared, Tickets())
     ours, theirs = context.Pipe()
     queue = context.Queue(slots)
     producers = [
-      context.Process(target=_fill_ring, args=(ring, theirs), daemon=True),
+      context.Process(target=_fill_slots, args=(shared, theirs), daemon=True),
       context.Process(target=_fill_queue, args=(queue, rounds * (slots + batches)), daemon=True),
     ]
     for producer in producers:
       producer.start()
     theirs.close()
-    dealer.add_worker(0, ours, producers[0].sentinel)
+    dispatcher.add_worker(0, ours, producers[0].sentinel)
 
-    def from_ring():
-      with dealer.take(PATIENCE) as batch:
+    def from_slots():
+      with dispatcher.take(PATIENCE) as batch:
         return batch.images.sum()
 
     def from_queue():
@@ -59,14 +60,14 @@ def queue_throughput(rounds=5, batches=1000, slots=16):
       return images.sum()
 
     for _ in range(rounds):
-      for rates, take in zip(result, (from_ring, from_queue), strict=True):
+      for rates, take in zip(result, (from_slots, from_queue), strict=True):
         for _ in range(slots):
           take()
         start = time.perf_counter()
         for _ in range(batches):
           take()
         rates.append(batches / (time.perf_counter() - start))
-    dealer.close()
+    dispatcher.close()
     for producer in producers:
       producer.join()
   return result
@@ -77,9 +78,9 @@ def _prepared_batch():
   return images, np.zeros(BATCH_SIZE, np.int32)
 
 
-def _fill_ring(ring, connection):
+def _fill_slots(slots, connection):
   images, labels = _prepared_batch()
-  worker = RingWorker(ring, connection, worker=0)
+  worker = Producer(slots, connection, worker=0)
   try:
     while worker.next_ticket(PATIENCE) is not None and worker.publish(images, labels, 0, PATIENCE):
       pass
@@ -94,12 +95,12 @@ def _fill_queue(queue, batches):
 
 
 def queue():
-  """The shared-memory ring of asynchronous training against `multiprocessing.Queue`."""
+  """The shared-memory slots of asynchronous training against `multiprocessing.Queue`."""
   result = queue_throughput()
-  print(f"queue: batches of 128×784 float32 from process to process, median (range) of {len(result.ring)} rounds")
-  print(f"  ring                   {spread(result.ring, ',.0f')} batches/s")
+  print(f"queue: batches of 128×784 float32 from process to process, median (range) of {len(result.slots)} rounds")
+  print(f"  shared slots           {spread(result.slots, ',.0f')} batches/s")
   print(f"  multiprocessing.Queue  {spread(result.queue, ',.0f')} batches/s")
-  print(f"  ratio                  {spread([ring / queue for ring, queue in zip(*result, strict=True)], '.1f')}")
+  print(f"  ratio                  {spread([slots / queue for slots, queue in zip(*result, strict=True)], '.1f')}")
 
 
 def weights(rounds=30):
@@ -112,7 +113,7 @@ def weights(rounds=30):
   learner = Learner(config.resolve({})[0], datasets.load())
   batch = learner.batch(tf.range(BATCH_SIZE))
   variables = learner.trained.weights
-  ours = Weights([variable.shape for variable in variables])
+  ours = SharedWeights([variable.shape for variable in variables])
   theirs = copy.copy(ours)  # as a worker has it
   times = []
   for step in range(rounds + 1):

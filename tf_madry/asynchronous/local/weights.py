@@ -6,24 +6,26 @@ Two snapshots take turns, so that the newest whole one can be read at any time, 
 """
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tf_madry.asynchronous.local.slots import Segment
+from tf_madry.asynchronous.local.memory import Segment
 
 # "begun" and "ended" are both the number of the snapshot, written before and after everything else.
 _HEADER = np.dtype([("begun", np.int64), ("step", np.int64), ("checksum", np.uint64), ("ended", np.int64)])
 _ALIGNMENT = 64  # bytes: a cache line
 
 
-class Weights:
+class SharedWeights:
   """The weights of a model, published by the trainer and fetched by the workers.
 
   The trainer creates it and passes it to each worker among the arguments of `Process`.
 
   Args:
     shapes: shape of each of the model's weights, all float32.
-    directory: as in `ring.Segment`.
+    directory: as in `memory.Segment`.
 
   Attributes:
     step: the trainer step of the snapshot that this process published or fetched last; None before the first.
@@ -32,7 +34,7 @@ class Weights:
     UserError: there is not enough shared memory for them.
   """
 
-  def __init__(self, shapes, directory=None):
+  def __init__(self, shapes: Sequence[tuple[int, ...]], directory: str | None = None):
     self._shapes = [tuple(shape) for shape in shapes]
     self._parameters = sum(int(np.prod(shape)) for shape in self._shapes)
     size = 2 * self._size()
@@ -59,7 +61,7 @@ class Weights:
     self._shapes, self._parameters, self._segment = state
     self._reset()
 
-  def publish(self, step, arrays):
+  def publish(self, step: int, arrays: Sequence[Any]) -> None:
     """Writes the next snapshot.
 
     Args:
@@ -69,13 +71,13 @@ class Weights:
     self._number += 1
     header, words = self._headers[self._number % 2], self._contents[self._number % 2]
     header["begun"] = self._number
-    for place, array in zip(self._arrays(words), arrays, strict=True):
-      place[...] = array
+    for target, array in zip(self._arrays(words), arrays, strict=True):
+      target[...] = array
     header["step"], header["checksum"] = step, _checksum(words, step)
     header["ended"] = self._number
     self.step = step
 
-  def fetch(self):
+  def fetch(self) -> list[np.ndarray] | None:
     """Returns copies of the weights, or None if there is no newer whole snapshot than at the last call.
 
     A damaged snapshot is reported on standard error, once, and passed over.
@@ -106,7 +108,7 @@ class Weights:
       start = stop
     return arrays
 
-  def close(self):
+  def close(self) -> None:
     """Gives up this process's share of the memory."""
     self._headers, self._contents = [], []
     self._segment.close()

@@ -8,67 +8,41 @@ import time
 import traceback
 from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
-
-import numpy as np
+from multiprocessing.connection import Connection
 
 from tf_madry import datasets
-from tf_madry.asynchronous.local.slots import RingWorker, Segment, TrainerGone
+from tf_madry.asynchronous.local.placement import Placement
+from tf_madry.asynchronous.local.slots import Producer, Slots, TrainerGone
+from tf_madry.asynchronous.local.status import Status
+from tf_madry.asynchronous.local.weights import SharedWeights
+from tf_madry.config import Config
 
 BEAT = 0.5  # seconds between two signs of life
 _PATIENCE = 1.0  # seconds of a wait that is begun again at its end
 _LAST_WORDS = 10_000  # characters of a traceback: no more than a pipe takes from somebody who does not wait
 
 
-class Board:
-  """What the trainer can see of each worker at any time, in shared memory.
-
-  Attributes:
-    rows: one a worker: `beats`, a count that goes on for as long as the worker is able to work, once it has begun to;
-      `ticket`, the batch that it began last, and `weights_step`, the trainer step of the weights it began it with.
-  """
-
-  _ROW = np.dtype([("beats", np.int64), ("ticket", np.int64), ("weights_step", np.int64)])
-
-  def __init__(self, workers, directory=None):
-    self._segment = Segment(workers * self._ROW.itemsize, f"the state of {workers} workers", directory)
-    self._map()
-
-  def _map(self):
-    self.rows = np.frombuffer(self._segment.buffer, self._ROW)
-
-  def __getstate__(self):
-    return self._segment
-
-  def __setstate__(self, segment):
-    self._segment = segment
-    self._map()
-
-  def close(self):
-    """Gives up this process's share of the memory."""
-    self.rows = None
-    self._segment.close()
-
-
-def run(worker, place, config, ring, weights, board, connection, last_words):
+def run(worker: int, placement: Placement, config: Config, slots: Slots, weights: SharedWeights, status: Status,
+        connection: Connection, last_words: Connection) -> None:
   """What the process does until the trainer has gone.
 
   Args:
-    worker: its id, an integer from 0.
-    place: `devices.Place`.
-    config: `Config`.
-    ring: `ring.Ring`.
-    weights: `weights.Weights`; the trainer has published the first ones.
-    board: `Board`.
-    connection: the worker's end of the pipe to the trainer's `Dealer`.
+    worker: its number, from 0.
+    placement: where it works.
+    config: of the run.
+    slots: where finished batches go.
+    weights: what it crafts with; the trainer has published the first ones.
+    status: where it shows that it is alive.
+    connection: the worker's end of the pipe to the trainer's `Dispatcher`.
     last_words: writable end of a pipe for the traceback, should there be one.
   """
   # Ctrl-C goes to every process of a terminal; the trainer ends its workers itself.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  row, ready = board.rows[worker:worker + 1], threading.Event()
+  row, ready = status.rows[worker:worker + 1], threading.Event()
   threading.Thread(target=_live, args=(row, ready), daemon=True).start()
   try:
-    place.apply()
-    _work(worker, config, ring, weights, row, connection, ready)
+    placement.apply()
+    _work(worker, config, slots, weights, row, connection, ready)
   except TrainerGone:
     pass
   except Exception:
@@ -83,7 +57,7 @@ def _live(row, ready):
   os._exit(1)
 
 
-def _work(worker, config, ring, weights, row, connection, ready):
+def _work(worker, config, slots, weights, row, connection, ready):
   import tensorflow as tf
 
   from tf_madry.training.learner import Learner
@@ -103,11 +77,11 @@ def _work(worker, config, ring, weights, row, connection, ready):
   while reload() is None:
     time.sleep(BEAT)
   ready.set()
-  hand = RingWorker(ring, connection, worker)
+  producer = Producer(slots, connection, worker)
   while True:
-    while (ticket := hand.next_ticket(_PATIENCE)) is None:
+    while (ticket := producer.next_ticket(_PATIENCE)) is None:
       pass
     row["weights_step"], row["ticket"] = reload(), ticket
     images, labels = craft(ticket)
-    while not hand.publish(images, labels, weights.step, _PATIENCE):
+    while not producer.publish(images, labels, weights.step, _PATIENCE):
       pass

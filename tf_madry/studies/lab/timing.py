@@ -9,7 +9,7 @@ import time
 
 from tf_madry import datasets
 from tf_madry.asynchronous.local.placement import placements
-from tf_madry.asynchronous.local.weights import Weights
+from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
@@ -71,7 +71,7 @@ def _measure(place, config, barrier, tell):
   learner = Learner(config, dataset)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
   weights = learner.model.weights
-  ours = Weights([variable.shape for variable in weights])
+  ours = SharedWeights([variable.shape for variable in weights])
   theirs = copy.copy(ours)  # as a worker has it
   times = []
   for step in range(REPETITIONS + 1):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.others import arrays, publish
-from tf_madry.asynchronous.local.weights import Weights
+from tf_madry.asynchronous.local.weights import SharedWeights
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -19,7 +19,7 @@ def same_arrays(left, right):
 @pytest.fixture
 def weights():
   """Those of the trainer, and those that a worker would have received."""
-  ours = Weights([array.shape for array in arrays(0)])
+  ours = SharedWeights([array.shape for array in arrays(0)])
   return ours, copy.copy(ours)
 
 

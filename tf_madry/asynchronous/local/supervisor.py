@@ -1,4 +1,4 @@
-"""The worker processes as the trainer sees them: started, watched over, replaced, ended (§5)."""
+"""Keeps the worker processes alive: starts them, watches over them, replaces and ends them (§5)."""
 
 import collections
 import contextlib
@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,6 +15,9 @@ from multiprocessing.process import BaseProcess
 from tqdm import tqdm
 
 from tf_madry.asynchronous.local import worker as worker_lib
+from tf_madry.asynchronous.local.dispatcher import Dispatcher
+from tf_madry.asynchronous.local.placement import Placement
+from tf_madry.asynchronous.local.status import Status
 from tf_madry.training.loop import SourceError
 
 HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
@@ -34,29 +38,29 @@ class _Worker:
   frozen: bool = False
 
 
-class Crew:
-  """Keeps one worker process alive at each place.
+class Supervisor:
+  """Keeps one worker process alive at each placement.
 
   Args:
-    places: `devices.Place` of each worker.
-    board: `worker.Board`.
-    dealer: `dealer.Dealer`.
-    shared: the config, ring and weights that `worker.run` is given.
+    placements: where each worker works.
+    status: its table of signs of life.
+    dispatcher: is told of every process that starts, and tells of those that are lost.
+    shared: the config, slots and weights that `worker.run` is given.
 
   Attributes:
     restarts: how many workers have been replaced, in all.
   """
 
-  def __init__(self, places, board, dealer, shared):
-    self._places, self._board, self._dealer, self._shared = places, board, dealer, shared
+  def __init__(self, placements: Sequence[Placement], status: Status, dispatcher: Dispatcher, shared: tuple):
+    self._placements, self._status, self._dispatcher, self._shared = placements, status, dispatcher, shared
     self._workers = {}
-    self._due = dict.fromkeys(range(len(places)), 0.0)  # when to start whom
+    self._due = dict.fromkeys(range(len(placements)), 0.0)  # when to start whom
     self._recent = collections.deque()  # times of restarts, none older than the period
     self._shown = None  # the last traceback
     self._looked = time.monotonic()
     self.restarts = 0
 
-  def look_after(self):
+  def look_after(self) -> None:
     """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
 
     Raises:
@@ -65,7 +69,7 @@ class Crew:
     now = time.monotonic()
     # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
     passed, self._looked = min(now - self._looked, HEARTBEAT / 2), now
-    for worker in list(self._dealer.lost):
+    for worker in list(self._dispatcher.lost):
       self._replace(worker, now)
     for worker, member in self._workers.items():
       self._check_pulse(worker, member, passed)
@@ -74,18 +78,18 @@ class Crew:
         del self._due[worker]
         self._start(worker)
 
-  def responds(self, worker):
+  def responds(self, worker: int) -> bool:
     """Whether a worker has lately given a sign of life."""
     return self._workers[worker].patience > HEARTBEAT - _LATELY
 
   def _start(self, worker):
-    self._board.rows[worker] = 0, -1, 0
+    self._status.begin(worker)
     try:
       ours, theirs = _CONTEXT.Pipe()
       hear, tell = _CONTEXT.Pipe(duplex=False)
       process = _CONTEXT.Process(
         target=worker_lib.run, name=f"worker-{worker}", daemon=True,
-        args=(worker, self._places[worker], *self._shared, self._board, theirs, tell))
+        args=(worker, self._placements[worker], *self._shared, self._status, theirs, tell))
       resource_tracker.ensure_running()  # else the first process starts it, which lets Ctrl-C through again
       # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its own.
       mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -98,23 +102,23 @@ class Crew:
     theirs.close()
     tell.close()
     self._workers[worker] = _Worker(process, hear)
-    self._dealer.add_worker(worker, ours, process.sentinel)
+    self._dispatcher.add_worker(worker, ours, process.sentinel)
 
   def _check_pulse(self, worker, member, passed):
-    beats = int(self._board.rows[worker]["beats"])
+    beats = int(self._status.rows[worker]["beats"])
     if beats != member.beats:
       member.beats, member.patience = beats, HEARTBEAT
     else:
       member.patience -= passed
     if member.patience < 0 and not member.frozen:
       member.frozen = True
-      member.process.kill()  # also ends a process that is stopped; the dealer will notice
+      member.process.kill()  # also ends a process that is stopped; the dispatcher will notice
 
   def _replace(self, worker, now):
     member = self._workers.pop(worker)
     member.process.kill()  # it may have closed its pipe, and not be quite dead
     member.process.join()
-    held = self._dealer.remove_worker(worker)
+    held = self._dispatcher.remove_worker(worker)
     cause = f"worker {worker} (process {member.process.pid}) {self._cause(member)}"
     self._recent.append(now)
     while now - self._recent[0] > PERIOD:
@@ -144,7 +148,7 @@ class Crew:
       return f"gave no sign of life for {HEARTBEAT if member.beats else STARTING:g} s"
     return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
 
-  def close(self):
+  def close(self) -> None:
     """Ends all workers, now: they hold nothing that has to be saved."""
     for member in self._workers.values():
       member.process.kill()

@@ -1,4 +1,4 @@
-"""The ring's shared memory: how much there is, what it says when there is not enough, and that none is left behind."""
+"""Shared memory: how much there is, what it says when there is not enough, and that none is left behind."""
 
 import os
 import re
@@ -10,12 +10,11 @@ import textwrap
 
 import pytest
 
-from tests.asynchronous.test_slots import BATCH, SHAPE, SOON
 from tests.helpers.others import limited
-from tf_madry.asynchronous.local.slots import Ring
+from tests.helpers.processes import ROOT
+from tests.helpers.producers import BATCH, SHAPE, SOON
+from tf_madry.asynchronous.local.slots import Slots
 from tf_madry.errors import UserError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @pytest.fixture
@@ -35,12 +34,12 @@ def free(directory):
 
 def test_a_queue_that_does_not_fit_says_how_much_it_needs(tmpfs):
   with pytest.raises(UserError) as error:
-    Ring(64, 128, (28, 28, 1), directory=tmpfs)
+    Slots(64, 128, (28, 28, 1), directory=tmpfs)
   needed = 64 * (64 + 128 * 28 * 28 * 4 + 128 * 4)
   assert str(error.value) == (f"a queue of 64 batches of 128 images needs {needed} bytes of shared memory, "
                               f"{tmpfs} has {4 << 20} bytes free")
-  with Ring(8, 128, (28, 28, 1), directory=tmpfs), pytest.raises(UserError, match="needs"):
-    Ring(8, 128, (28, 28, 1), directory=tmpfs)  # the first is reserved, though nothing has been written
+  with Slots(8, 128, (28, 28, 1), directory=tmpfs), pytest.raises(UserError, match="needs"):
+    Slots(8, 128, (28, 28, 1), directory=tmpfs)  # the first is reserved, though nothing has been written
   assert free(tmpfs) == 4 << 20
 
 
@@ -49,35 +48,36 @@ def test_a_queue_that_does_not_fit_says_how_much_it_needs(tmpfs):
 ])
 def test_memory_that_cannot_be_reserved_is_the_same_error(limit, value, reason):
   with limited(limit, value), pytest.raises(UserError) as error:
-    Ring(1, BATCH, SHAPE)
+    Slots(1, BATCH, SHAPE)
   assert re.search(rf"needs \d+ bytes of shared memory, .* has \d+ bytes free \({reason}\)$", str(error.value))
 
 
 @pytest.mark.parametrize("slots, batch_size", [(0, 1), (-1, 1), (1, 0)])
 def test_sizes_below_one_are_refused(slots, batch_size):
   with pytest.raises(UserError, match="accepted: at least 1"):
-    Ring(slots, batch_size, SHAPE)
+    Slots(slots, batch_size, SHAPE)
 
 
 RUN = """
 import os, signal, sys, time
-from tf_madry.asynchronous.local.dealer import Dealer, Tickets
-from tf_madry.asynchronous.local.slots import Ring
-from tests.asynchronous import test_slots
+from tests.helpers import producers
+from tf_madry.asynchronous.local.dispatcher import Dispatcher
+from tf_madry.asynchronous.local.slots import Slots
+from tf_madry.training.tickets import Tickets
 
 def main():
   directory, fate = sys.argv[1:]
-  with Ring(4, test_slots.BATCH, test_slots.SHAPE, directory=None if directory == "default" else directory) as ring:
-    dealer = Dealer(ring, Tickets())
+  with Slots(4, producers.BATCH, producers.SHAPE, directory=None if directory == "default" else directory) as slots:
+    dispatcher = Dispatcher(slots, Tickets())
     processes = []
     for worker in range(2):
-      ours, theirs = test_slots.CONTEXT.Pipe()
-      processes.append(test_slots.CONTEXT.Process(target=test_slots.craft, args=(ring, theirs, worker), daemon=True))
+      ours, theirs = producers.CONTEXT.Pipe()
+      processes.append(producers.CONTEXT.Process(target=producers.craft, args=(slots, theirs, worker), daemon=True))
       processes[-1].start()
       theirs.close()
-      dealer.add_worker(worker, ours, processes[-1].sentinel)
+      dispatcher.add_worker(worker, ours, processes[-1].sentinel)
     for _ in range(20):
-      dealer.take(30).consume()
+      dispatcher.take(30).consume()
     assert "tensorflow" not in sys.modules
     with open("/proc/self/maps") as maps:
       mapped = [line for line in maps if "/#" in line]
@@ -88,10 +88,10 @@ def main():
     if fate == "worker killed":
       processes[0].kill()
       processes[0].join()
-      dealer.remove_worker(0)
+      dispatcher.remove_worker(0)
     for _ in range(20):
-      dealer.take(30).consume()
-    dealer.close()
+      dispatcher.take(30).consume()
+    dispatcher.close()
     for process in processes:
       process.join()
 
@@ -104,9 +104,8 @@ if __name__ == "__main__":
 def test_nothing_is_left_behind(tmp_path_factory, tmpfs, fate):
   script = tmp_path_factory.mktemp("script") / "run.py"
   script.write_text(textwrap.dedent(RUN))
-  paths = ROOT
   run = subprocess.Popen(
-    [sys.executable, script, tmpfs, fate], text=True, env={**os.environ, "PYTHONPATH": paths},
+    [sys.executable, script, tmpfs, fate], text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     stdout=subprocess.PIPE, stderr=subprocess.PIPE,
   )
   # Workers and the resource tracker inherit the pipes: they end only when every process has.

@@ -1,15 +1,9 @@
-"""The dealer's tickets: each batch of a run is numbered once, through any number of stops."""
+"""Tickets: each batch of a run is numbered once, through any number of stops."""
 
-import json
 import random
 
-from tf_madry.asynchronous.local.dealer import Tickets
-
-
-def consumed_once(consumed, tickets):
-  """Every ticket below the next one is either consumed, once, or still to come."""
-  state = tickets.state()
-  assert sorted(consumed + state["returned"]) == list(range(state["next_ticket"]))
+from tests.helpers.producers import consumed_once
+from tf_madry.training.tickets import Tickets
 
 
 def test_tickets_survive_any_number_of_stops():
@@ -28,7 +22,7 @@ def test_tickets_survive_any_number_of_stops():
       else:
         tickets.give_back(ticket)
     elif act >= 0.97:
-      tickets, held = Tickets(**json.loads(json.dumps(tickets.state()))), []
+      tickets, held = Tickets.after(len(consumed), tickets.arrays()), []
   assert len(consumed) > 500
   consumed_once(consumed, tickets)
 
@@ -39,3 +33,13 @@ def test_the_lowest_ticket_is_drawn_first():
   for ticket in (6, 4, 5):
     tickets.give_back(ticket)
   assert [tickets.draw() for _ in range(4)] == [4, 5, 6, 7]
+
+
+def test_a_run_without_tickets_has_taken_its_batches_in_order():
+  tickets = Tickets.after(5, {})
+  assert tickets.in_order
+  assert [tickets.draw(), tickets.draw()] == [5, 6]
+  tickets.consume(6)
+  assert not tickets.in_order
+  tickets.consume(5)
+  assert tickets.in_order

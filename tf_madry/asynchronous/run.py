@@ -1,0 +1,41 @@
+"""A whole asynchronous run: the processes get their devices before any of them has TensorFlow."""
+
+import functools
+import sys
+
+from tf_madry.asynchronous.local.placement import placements
+from tf_madry.config import Config
+from tf_madry.errors import require
+
+
+def run(config: Config, *, resume: bool = True) -> int:
+  """Trains as `config` says; returns the exit code.
+
+  Args:
+    config: the run; with no workers it is one of train.py.
+    resume: False: refuse a directory that already holds a run.
+
+  Raises:
+    UserError: as `loop.train`; a recipe that has no use for workers; devices that there are not.
+  """
+  training, workers = config.training, config.asynchronous.workers
+  require(not training.staleness, "staleness", training.staleness,
+          "0 in async_train.py, which measures it; train.py simulates it")
+  require(not training.staleness_reload, "staleness_reload", training.staleness_reload,
+          "0 in async_train.py, whose workers reload; train.py simulates it")
+  require(not (training.replay and workers), "workers", workers,
+          "0 in a recipe that replays its batches: they are trained on while they are crafted")
+  (trainers, *others), notices = placements(config.asynchronous)
+  for notice in notices:
+    print(f"note: {notice}", file=sys.stderr)
+  trainers.apply()
+  from tf_madry.asynchronous.local.pool import LocalPool
+  from tf_madry.asynchronous.trainer import Asynchronous
+  from tf_madry.training import loop
+  pool = functools.partial(LocalPool, placements=others)
+  source = functools.partial(Asynchronous, make_pool=pool) if workers else loop.Synchronous
+  try:
+    loop.train(config, resume=resume, make_source=source)
+  except loop.Stopped as stopped:
+    return stopped.exit_code
+  return 0
