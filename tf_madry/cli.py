@@ -12,6 +12,7 @@ from absl import app, flags
 
 from tf_madry import config as configs
 from tf_madry.errors import UserError
+from tf_madry.runtime import numerics
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
@@ -125,6 +126,7 @@ def load_tensorflow(threads=None):
   Args:
     threads: how many threads of the CPU it may use; None: as many as there are cores.
   """
+  numerics.settle_environment()
   with _without_noise():
     import tensorflow as tf
     if threads:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_madry.attacks.losses import FEWEST_CLASSES, require_classes, xent
 from tf_madry.errors import require
-from tf_madry.runtime import seeds
+from tf_madry.runtime import numerics, seeds
 
 
 def prepare(images, labels):
@@ -35,6 +35,7 @@ def require_enough_classes(loss, model, images):
     require_classes(loss, num_classes(model, images))
 
 
+@numerics.float32()
 @tf.function(reduce_retracing=True)
 def score(model, images, labels):
   """(whether the model is right, cross-entropy) of every example, each [batch]."""

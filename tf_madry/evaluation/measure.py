@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_madry import datasets
 from tf_madry.attacks.standing import Restarts, score
-from tf_madry.runtime import seeds
+from tf_madry.runtime import numerics, seeds
 
 TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
 
@@ -96,6 +96,7 @@ def allowed(natural, found, epsilon):
   return (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2, 3)) & (found <= 1).all((1, 2, 3))
 
 
+@numerics.float32()
 @tf.function(reduce_retracing=True)
 def _classify(model, images):
   return tf.argmax(model(images), -1, tf.int32)

@@ -43,7 +43,7 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     return {"kernel_initializer": initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed),
             "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
 
-  images = keras.Input(image_shape, name="images")
+  images = keras.Input(image_shape, name="images", dtype="float32")
   paired = initialization == "threshold"
   first = PooledConvolution(thresholds.FILTERS if paired else 32, name="conv1", dtype=dtype, **initial(0))
   x = first(images)
@@ -51,9 +51,9 @@ def build(image_shape=(28, 28, 1), num_classes=10, *, seed=0, initialization="ch
     thresholds.give(first, epsilon)
     x = thresholds.differences(x)
   x = PooledConvolution(64, name="conv2", dtype=dtype, **initial(1))(x)
-  x = keras.layers.Flatten(dtype=dtype)(x)
+  x = keras.layers.Flatten(data_format="channels_last", dtype=dtype)(x)
   x = keras.layers.Dense(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
-  logits = keras.layers.Dense(num_classes, name="logits", **initial(3))(x)
+  logits = keras.layers.Dense(num_classes, name="logits", dtype="float32", **initial(3))(x)
   return keras.Model(images, logits, name="challenge_cnn")
 
 

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tf_madry.runtime import numerics
+
 WARM_UP = 0.1  # share of the steps over which a linear schedule goes up
 
 
@@ -12,6 +14,10 @@ class Adam(keras.optimizers.Adam):
 
   Keras does it in nine operations, each of which goes through memory: three times as long on a CPU.
   """
+
+  def __init__(self, *args: object, **kwargs: object) -> None:
+    with numerics.floatx():  # the type of the variable that holds the rate
+      super().__init__(*args, **kwargs)
 
   def update_step(self, gradient, variable, learning_rate):
     """Updates one variable and its two moments."""
