@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import select
 import signal
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from absl import app, flags
 
 from tf_madry import config as configs
 from tf_madry.errors import UserError
-from tf_madry.runtime import numerics
+from tf_madry.runtime import numerics, output
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
@@ -79,42 +78,26 @@ def run(main, *, takes_names=False):
   def guarded(argv):
     try:
       code = main(argv[1:]) if takes_names else main()
-      if sys.stdout:
-        sys.stdout.flush()
+      sys.stdout.flush()
       sys.exit(code)
     except UserError as error:
       _fail(error)
     except OSError as error:
-      if isinstance(error, BrokenPipeError) and _nobody_reads():
-        _fall_silent()
+      if isinstance(error, BrokenPipeError) and output.nobody_reads():
+        output.give_up()
         sys.exit(128 + signal.SIGPIPE)
-      try:
-        if sys.stdout:
-          sys.stdout.flush()
-      except OSError:
-        _fall_silent()
       _fail(error)
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
 
+  output.settle()
   signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
   app.run(guarded, flags_parser=parse)
 
 
-def _nobody_reads():
-  """Whether standard output is a pipe whose reader has gone."""
-  poll = select.poll()
-  poll.register(1, 0)
-  return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _fall_silent():
-  # What could not be written would be tried again at the interpreter's end, which says so if it fails.
-  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def _fail(message):
-  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+  output.fail(message)
+  output.give_up()
   sys.exit(ERROR_CODE)
 
 
