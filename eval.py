@@ -56,19 +56,18 @@ def main():
   mode = check_flags()
   cli.load_tensorflow()
   from tf_madry import checkpoints
-  from tf_madry.evaluation import on_disk
+  from tf_madry.evaluation import load, report, watch
   if mode == "watch":
-    on_disk.watch(FLAGS.model_dir, make_attack, FLAGS.split, FLAGS.num_examples, batch_size=FLAGS.batch_size,
-                     seed=FLAGS.seed)
+    watch.watch(FLAGS.model_dir, prepare_watch, FLAGS.split, FLAGS.num_examples, seed=FLAGS.seed)
     return 0
   loaded = checkpoints.load_model(FLAGS.checkpoint or FLAGS.model_dir)
-  sources = [on_disk.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
-  split = on_disk.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
+  sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
+  split = load.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
   result = run(loaded, split, sources)
   if FLAGS.json:
     settings = {name: FLAGS[name].value for name in ("seed", "batch_size") if name in MODES[mode]}
-    on_disk.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
+    report.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
   return 0
 
 
@@ -110,11 +109,20 @@ def can_write(path):
           and (os.path.isfile(path) or not os.path.exists(path)))
 
 
-def make_attack(config):
-  """The attack that the flags and, where they say nothing, a model's `Config` ask for."""
+def make_attack(config, target=None):
+  """The attack that the flags and, where they say nothing, a model's `Config` ask for; `target` as in `Restarts`."""
   from tf_madry import attacks
   given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
-  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.judge), restarts=FLAGS.restarts)
+  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.judge), restarts=FLAGS.restarts, target=target)
+
+
+def prepare_watch(config):
+  """What measures a checkpoint of a run with that config, from (`LoadedModel`, `Split`) to `accuracy.Result`."""
+  from tf_madry import attacks
+  from tf_madry.evaluation import accuracy, suite
+  attack = make_attack(config)
+  run = suite.evaluate if FLAGS.attack in attacks.ENSEMBLES else accuracy.run
+  return lambda loaded, split: run(loaded, attack, split, batch_size=FLAGS.batch_size, seed=FLAGS.seed)
 
 
 def epsilon_of(config):
@@ -124,22 +132,23 @@ def epsilon_of(config):
 
 
 def run_attack(loaded, split, sources):
-  """One attack, or the suite."""
+  """One attack, or an ensemble."""
   import numpy as np
 
-  from tf_madry import checkpoints
-  from tf_madry.evaluation import attack_files, on_disk, suite
-  attack = make_attack(loaded.config)
+  from tf_madry import attacks, checkpoints
+  from tf_madry.evaluation import accuracy, attack_files, report, suite
+  attack = make_attack(loaded.config, target=loaded.model)
+  title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
-  if FLAGS.attack == "suite":
-    say(f"{on_disk.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)}; {attack}")
-    folder = os.path.join(checkpoints.home(loaded.path), "suite")
+  if FLAGS.attack in attacks.ENSEMBLES:
+    say(f"{title}; {attack}")
+    folder = os.path.join(checkpoints.home(loaded.path), FLAGS.attack)
     result, adversarial = suite.run(loaded, attack, split, **how, folder=folder, say=say)
     say("\n".join(suite.lines(result)))
   else:
     adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
-    result = on_disk.evaluate(loaded, attack, split, **how, adversarial=adversarial)
-    say("\n".join(on_disk.lines(result, loaded, FLAGS.split, FLAGS.seed, sources)))
+    result = accuracy.run(loaded, attack, split, **how, adversarial=adversarial)
+    say("\n".join(accuracy.lines(result, title)))
   if FLAGS.save_attack:
     attack_files.write_attack(FLAGS.save_attack, adversarial)
     say(f"saved {FLAGS.save_attack}")
@@ -149,8 +158,8 @@ def run_attack(loaded, split, sources):
 def run_attack_file(loaded, split, sources):
   """The challenge's run_attack."""
   from tf_madry.evaluation import attack_files
-  result, perturbed, predictions = attack_files.evaluate_file(loaded, FLAGS.attack_file, split, epsilon_of(loaded.config),
-                                                           batch_size=FLAGS.batch_size)
+  result, perturbed, predictions = attack_files.evaluate_file(
+      loaded, FLAGS.attack_file, split, epsilon_of(loaded.config), batch_size=FLAGS.batch_size)
   attack_files.write_predictions(FLAGS.predictions, predictions)
   say("\n".join([*attack_files.lines(result, perturbed), f"saved {FLAGS.predictions}"]))
   return result
@@ -159,8 +168,8 @@ def run_attack_file(loaded, split, sources):
 def run_leaderboard(loaded, split, sources):
   """The standard rows, beside the published ones."""
   from tf_madry import checkpoints
-  from tf_madry.evaluation import leaderboard, on_disk
-  title = on_disk.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
+  from tf_madry.evaluation import leaderboard, report
+  title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   say(title)
   result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources, batch_size=FLAGS.batch_size,
                            seed=FLAGS.seed, folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"), say=say)

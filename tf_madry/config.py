@@ -10,6 +10,18 @@ import typing
 from tf_madry.errors import UserError, require
 
 
+def check_attack(*, epsilon: float, k: int = 1, alpha: float | None = None) -> None:
+  """Raises `UserError` unless ε, κ and α (None: by default) can be an attack's."""
+  require(k >= 1, "k", k, "a whole number of steps, at least 1")
+  require(0 <= epsilon <= 1, "epsilon", epsilon, "a number from 0 to 1 (pixels lie in [0, 1])")
+  require(alpha is None or 0 < alpha < float("inf"), "alpha", alpha, "a number above 0")
+
+
+def default_alpha(k: int, epsilon: float) -> float:
+  """α = 2.5 ε/κ (§6): enough for κ steps to cross the ball from any start, and some more."""
+  return 2.5 * epsilon / k
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackConfig:
   """The attack that training defends against (Eq. 5)."""
@@ -23,15 +35,13 @@ class AttackConfig:
   loss: str = "xent"
 
   def __post_init__(self):
-    require(self.k >= 1, "k", self.k, "a whole number of steps, at least 1")
-    require(0 <= self.epsilon <= 1, "epsilon", self.epsilon, "a number from 0 to 1 (pixels lie in [0, 1])")
-    require(self.alpha is None or 0 < self.alpha < float("inf"), "alpha", self.alpha, "a number above 0")
+    check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
     require(self.loss in self.losses, "loss", self.loss, ", ".join(self.losses))
 
   @property
   def step_size(self):
-    """α: as given, or 2.5 ε/κ, enough for κ steps to cross the ball from any start, and some more (§6)."""
-    return 2.5 * self.epsilon / self.k if self.alpha is None else self.alpha
+    """α: as given, or by default."""
+    return default_alpha(self.k, self.epsilon) if self.alpha is None else self.alpha
 
 
 CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"),

@@ -13,7 +13,7 @@ from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.attacks.pgd import PGD
 from tf_madry.config import AsyncConfig
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
 from tf_madry.training import loop
 from tf_madry.training.learner import Learner
 from tf_madry.training.optimizer import rate
@@ -121,7 +121,7 @@ def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
   assert max(row["staleness_max"] for row in logged) <= 4
   assert max(row["staleness_max"] for row in logged) > 0 and all_craft(tmp_path)
   assert logged[-1]["thrown_away"] <= 20
-  results = [measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(500)) for model in models]
+  results = [accuracy.evaluate(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(500)) for model in models]
   accuracies = [result.adversarial_accuracy for result in results]
   assert min(accuracies) > 0.3  # 0.43 when this was written; natural training leaves less than 0.25
   assert abs(accuracies[0] - accuracies[1]) < 0.05

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_madry.attacks import APGD, APGDT, PGD, linf, losses
 from tf_madry.attacks.apgd import ascend
-from tf_madry.attacks.standing import score
+from tf_madry.attacks.losses import score
 from tf_madry.errors import UserError
 
 KEY = tf.constant([3, 4])
@@ -13,8 +13,8 @@ CHECKPOINTS = (22, 41, 57, 70, 80, 87, 93, 99)
 
 
 def run(model, images, labels, *, loss=losses.xent, k=100, epsilon=0.1, rho=0.75):
-  numbers = tf.constant(k), tf.constant(epsilon), tf.constant(rho)
-  best, step_sizes = ascend(model, loss, tf.constant(images), tf.constant(labels), *numbers, KEY)
+  best, step_sizes = ascend(model, tf.constant(images), tf.constant(labels), KEY, loss=loss, k=tf.constant(k),
+                            epsilon=tf.constant(epsilon), rho=tf.constant(rho))
   return best.numpy(), np.ravel(step_sizes)
 
 

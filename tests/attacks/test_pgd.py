@@ -6,10 +6,12 @@ import tensorflow as tf
 
 from tf_madry import attacks, datasets
 from tf_madry.attacks import FGSM, PGD, MultiTargeted, Restarts, losses, pgd
-from tf_madry.attacks.standing import in_turn, score
+from tf_madry.attacks.losses import score
+from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import Targeted, likely_targets
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure
+from tf_madry.evaluation.accuracy import evaluate
+from tf_madry.runtime import seeds
 
 W1 = np.array([[1.5, 0.3], [-2, 0.3]], np.float32)
 W2 = np.array([[-2.4, 1.2], [0.5, -2.3]], np.float32)
@@ -168,15 +170,28 @@ def test_accuracy_never_rises_with_restarts(name, source):
   pixels = np.random.default_rng(1).integers(0, 256, (300, 6, 6, 1), np.uint8)
   split = datasets.Split(pixels, np.argmax(NET(datasets.as_float(pixels)), -1).astype(np.int32))
   epsilon = 0.04 if source is None else 0.1
-  results = [measure.measure(NET, attacks.make(name, {"k": 3, "epsilon": epsilon}, {}, restarts=restarts), split,
-                             source=source, batch_size=100) for restarts in (1, 2, 4, 8)]
+  results = [evaluate(NET, attacks.make(name, {"k": 3, "epsilon": epsilon}, {}, restarts=restarts, target=NET), split,
+                      source=source, batch_size=100) for restarts in (1, 2, 4, 8)]
   accuracies = [result.adversarial_accuracy for result in results]
   assert accuracies == sorted(accuracies, reverse=True) and accuracies[-1] < accuracies[0]
+
+
+class Randomised:
+  """An attack made of a function."""
+
+  randomised = True
+
+  def __init__(self, function):
+    self._function = function
+
+  def __call__(self, *arguments, **more):
+    return self._function(*arguments, **more)
 
 
 def test_restarts_attack_only_what_stands_after_the_first_and_keep_the_first_success():
   seen = []
 
+  @Randomised
   def breaks_one(model, images, labels, *, seed):
     seen.append(np.ravel(images))
     return tf.tensor_scatter_nd_update(images, [[0, 0, 0, 0]], [0.9])
@@ -192,7 +207,8 @@ def test_restarts_attack_only_what_stands_after_the_first_and_keep_the_first_suc
 
 def test_a_standing_example_keeps_the_try_of_highest_loss():
   tries = iter([0.6, 0.7, 0.5])
-  restarts = Restarts(attack=lambda model, images, labels, *, seed: tf.fill(images.shape, next(tries)), restarts=3)
+  attack = Randomised(lambda model, images, labels, *, seed: tf.fill(images.shape, next(tries)))
+  restarts = Restarts(attack=attack, restarts=3)
   kept = restarts(lambda x: tf.concat([0 * x[:, 0, 0], x[:, 0, 0] - 0.8], 1), np.full((2, 1, 1, 1), 0.1, np.float32),
                   np.zeros(2, np.int32))
   np.testing.assert_allclose(np.ravel(kept), 0.7)
@@ -317,8 +333,7 @@ def test_what_is_not_given_comes_from_training_only_where_it_means_the_same():
 
 def test_training_can_call_maximise_within_its_own_graph():
   attack = PGD(k=5, epsilon=0.1)
-  loss, *numbers = attack.settings()
-  key = tf.constant([1, 2])
-  step = tf.function(lambda images, labels: pgd.maximise(NET, loss, images, labels, *numbers, key))
-  np.testing.assert_array_equal(step(IMAGES, LABELS), pgd.maximise_compiled(NET, loss, tf.constant(IMAGES),
-                                                                            tf.constant(LABELS), *numbers, key))
+  how = {"loss": losses.xent, "k": tf.constant(attack.k), "epsilon": tf.constant(attack.epsilon),
+         "alpha": tf.constant(attack.step_size)}
+  step = tf.function(lambda images, labels: pgd.maximise(NET, images, labels, seeds.key(7, 0, "random start"), **how))
+  np.testing.assert_array_equal(step(IMAGES, LABELS), attack(NET, IMAGES, LABELS, seed=7))

@@ -15,7 +15,8 @@ from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.models import network
 
 
@@ -27,9 +28,9 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize("n", [10, 500, 9_999])
 def test_an_interval_holds_its_accuracy(n):
   for right in (0, 1, n // 2, n):
-    low, high = measure.wilson(right / n, n)
+    low, high = wilson(right / n, n)
     assert 0 <= low <= right / n <= high <= 1 and low < high
-  assert measure.wilson(0.0, n)[0] == 0 and measure.wilson(1.0, n)[1] == 1
+  assert wilson(0.0, n)[0] == 0 and wilson(1.0, n)[1] == 1
 
 
 def test_what_is_printed_and_written(tmp_path, model_dir):
@@ -78,8 +79,8 @@ def test_an_attack_from_a_source(tmp_path, capsys, model_dir):
   assert f"20 test examples; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
   target, split = checkpoints.load_model(model_dir).model, datasets.load().test.head(100)
   attack = PGD(epsilon=0.1, k=4)
-  white = measure.measure(target, attack, split)
-  black = measure.measure(target, attack, split, source=checkpoints.load_model(source).model)
+  white = accuracy.evaluate(target, attack, split)
+  black = accuracy.evaluate(target, attack, split, source=checkpoints.load_model(source).model)
   assert white.adversarial_accuracy < black.adversarial_accuracy < black.natural_accuracy == white.natural_accuracy
 
 

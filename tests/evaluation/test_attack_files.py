@@ -13,7 +13,7 @@ from tests.helpers.evaluating import eval_script, train
 from tf_madry import checkpoints, datasets
 from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.errors import UserError
-from tf_madry.evaluation import attack_files, on_disk
+from tf_madry.evaluation import accuracy, attack_files, published
 from tf_madry.models import network
 
 EPSILON = 0.3
@@ -158,7 +158,7 @@ def test_a_file_saved_here_has_the_same_accuracy_here(tmp_path, model_dir):
   loaded, split = checkpoints.load_model(model_dir), datasets.load().test.head(300)
   for attack in (FGSM(epsilon=0.05), PGD(k=3, epsilon=0.05)):
     adversarial = np.empty(split.images.shape, np.float32)
-    result = on_disk.evaluate(loaded, attack, split, batch_size=100, seed=0, adversarial=adversarial)
+    result = accuracy.run(loaded, attack, split, batch_size=100, seed=0, adversarial=adversarial)
     path = str(tmp_path / "a.npy")
     attack_files.write_attack(path, adversarial)
     again, perturbed, predictions = attack_files.evaluate_file(loaded, path, split, 0.05, batch_size=100)
@@ -185,14 +185,14 @@ def test_the_challenge_from_end_to_end(tmp_path, monkeypatch, capsys, model_dir)
   assert not (tmp_path / "none.npy").exists()
 
 
-@pytest.mark.parametrize(("accuracy", "place"), [
+@pytest.mark.parametrize(("value", "place"), [
     (0.87, "place 1 of 19, before Guided Local Attack (88.00%)"),
     (0.88, "place 2 of 19, after Guided Local Attack (88.00%), before PCROS (88.04%)"),
     (0.8951, "place 13 of 19, after logit difference, best target (88.85%), before PGD-100, cross-entropy, 50 restarts "
      "(89.62%)"),
     (0.99, "place 19 of 19, after FGSM, CW loss (96.40%)")])
-def test_places_on_the_leaderboard(accuracy, place):
-  assert attack_files.place(accuracy, attack_files.WHITE_BOX) == place
+def test_places_on_the_leaderboard(value, place):
+  assert published.place(value, published.WHITE_BOX) == place
 
 
 def challenge_graph():

@@ -11,6 +11,9 @@ from absl.testing import flagsaver
 from tests.helpers.processes import ROOT
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
+from tf_madry.attacks.base import Cost
+from tf_madry.evaluation.record import Record, Trial
+from tf_madry.evaluation.runner import Row, run_row
 from tf_madry.training import loop
 
 
@@ -51,3 +54,57 @@ def toy(seed=1, n=60, wrap=None, classes=5):
   labels = tf.argmax(model(datasets.as_float(pixels)), -1).numpy().astype(np.int32)
   labels[::10] = (labels[::10] + 1) % classes
   return checkpoints.LoadedModel(model, 1, configs.Config.from_values({}), "toy"), datasets.Split(pixels, labels)
+
+
+class Numbered:
+  """Images that carry their number, and a model that sees label 1 while the bottom right pixel is below 0.25."""
+
+  images = np.zeros((20, 2, 2, 1), np.uint8)
+  images[:, 0, 0, 0] = np.arange(20) * 10
+  split = datasets.Split(images, np.ones(20, np.int32))
+  variables = ()
+
+  def __call__(self, images):
+    fooled = tf.cast(images[:, 1, 1, 0] > 0.25, tf.float32)
+    return tf.stack([fooled, 1 - fooled], -1)
+
+
+class Breaks:
+  """An attack that breaks the given examples of `Numbered`, and remembers which it was asked for."""
+
+  epsilon, randomised, fewest_classes = 0.3, True, 2
+
+  def __init__(self, *numbers, value=0.3, stop_at=None):
+    self.numbers, self.value, self.stop_at, self.calls = numbers, value, stop_at, []
+
+  def __repr__(self):
+    return f"Breaks{self.numbers}"
+
+  def cost(self, num_classes):
+    return Cost(1, 0)
+
+  @property
+  def asked(self):
+    return [number for call in self.calls for number in call]
+
+  def __call__(self, model, images, labels, *, seed):
+    found = images.numpy()
+    asked = [round(float(pixel) * 25.5) for pixel in found[:, 0, 0, 0]]
+    if self.stop_at in asked:
+      raise KeyboardInterrupt
+    self.calls.append(asked)
+    for row, number in enumerate(asked):
+      if number in self.numbers:
+        found[row, 1, 1, 0] = self.value
+    return tf.constant(found)
+
+
+def record(attacks, folder=None, **settings):
+  """A `Record` of attacks on `Numbered`, in batches of four."""
+  settings = {"epsilon": 0.3, "batch_size": 4, "folder": folder and str(folder)} | settings
+  return Record(Numbered(), Numbered.split, {name: Trial(attack) for name, attack in attacks.items()}, **settings)
+
+
+def attempt(known, *names):
+  """Makes the attacks of those names in turn."""
+  run_row(known, Row("row", names))

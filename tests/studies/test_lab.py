@@ -10,7 +10,7 @@ import pytest
 from tf_madry import checkpoints
 from tf_madry import config as configs
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure as measuring
+from tf_madry.evaluation import accuracy
 from tf_madry.studies import cycles, power, transfer
 from tf_madry.studies.lab import cache, machines, networks, recording
 from tf_madry.studies.output import outcomes
@@ -56,7 +56,7 @@ def test_networks_and_measurements_are_made_once(tmp_path, tiny, monkeypatch):
   by = {(row["k"], row["attacker"]): row for row in data["final"]}
   assert [cell["adversarial_accuracy"] for cell in cells if cell["source"] == cell["target"]] == [
     by[k, k]["adversarial_accuracy"] for k in (1, 2)]
-  monkeypatch.setattr(measuring, "measure", forbidden)
+  monkeypatch.setattr(accuracy, "evaluate", forbidden)
   again = tiny(tmp_path)
   assert power.measure(again) == data
   assert again.seconds == pytest.approx(first.seconds)

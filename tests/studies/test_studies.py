@@ -13,7 +13,7 @@ from tests.helpers.processes import ROOT
 from tf_madry import config as configs
 from tf_madry import datasets
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure as measuring
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.studies import STUDIES, cycles, headline, power, speedup, staleness, transfer
 from tf_madry.studies.lab import networks
 from tf_madry.studies.output import outcomes, plots, report
@@ -34,7 +34,7 @@ TABLE_1 = """98.55% 48.63% 27.16% 28.36%
 def paper_cells():
   return {"cells": [
     {"target": target, "source": source, "attack_k": target, "n": 10_000, "adversarial_accuracy": value,
-     **dict(zip(("low", "high"), measuring.wilson(value, 10_000), strict=True))}
+     **dict(zip(("low", "high"), wilson(value, 10_000), strict=True))}
     for target, row in transfer.PAPER.items() for source, value in row.items()]}
 
 
@@ -81,7 +81,7 @@ def stale_data(rates=(2e-3, 5e-4), s_list=(0, 16, 32, 64, 128), holds=lambda rat
   for rate in sorted(rates):  # as `measure` has them
     for s in s_list:
       value = 0.9 if holds(rate, s) else 0.05
-      low, high = measuring.wilson(value, 500)
+      low, high = wilson(value, 500)
       final.append({"learning_rate": rate, "s": s, "n": 500, "natural_accuracy": 0.98, "adversarial_accuracy": value,
                     "low": low, "high": high})
   return {"final": final, "curves": [row for rate in rates for s in s_list for row in curves(rate, s)]}

@@ -12,9 +12,10 @@ import tensorflow as tf
 from tests.helpers import evaluating, processes, settings
 from tf_madry import config as configs
 from tf_madry import datasets
+from tf_madry.attacks.losses import score
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import verify
 from tf_madry.models import network
 from tf_madry.runtime import numerics
 from tf_madry.training import learner as learner_lib
@@ -134,8 +135,8 @@ def test_what_is_counted_is_computed_in_float32():
 
   tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
   try:
-    measure.score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)
-    measure.predict(model, datasets.as_float(PIXELS), 20)
+    score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)
+    verify.predict(model, datasets.as_float(PIXELS), 20)
     assert rewriting()
   finally:
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
@@ -147,10 +148,10 @@ def test_rewriting_to_bfloat16_changes_no_accuracy_or_loss():
   """On a processor with instructions for bfloat16 the losses would be others; elsewhere nothing is rewritten."""
   model = network.build((8, 8, 1), 3)
   images = tf.constant(datasets.as_float(PIXELS))
-  expected = measure.score(model, images, LABELS)
+  expected = score(model, images, LABELS)
   tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
   try:
-    found = measure.score(model, images, LABELS)
+    found = score(model, images, LABELS)
   finally:
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
   np.testing.assert_array_equal(found[1], expected[1])
@@ -161,6 +162,6 @@ def test_less_than_float32_in_the_environment_is_refused(monkeypatch, name):
   monkeypatch.setenv(name, "BF16")
   model = network.build((8, 8, 1), 3)
   with pytest.raises(UserError, match=f"{name} is 'BF16', accepted: nothing"):
-    measure.score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)
+    score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)
   monkeypatch.setenv(name, "strict")
-  measure.score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)
+  score(model, tf.constant(datasets.as_float(PIXELS)), LABELS)

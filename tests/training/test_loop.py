@@ -17,7 +17,7 @@ from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
 from tf_madry.training import loop
 
 SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 2}
@@ -74,7 +74,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
 @pytest.mark.parametrize(("number", "fault"), [(1, "signal"), (2, "signal"), (2, "error")])
 def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, monkeypatch, straight, number, fault):
   monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 50)
-  settings, measured, original = {"steps": 4, "eval_every": 2}, [], measure.measure
+  settings, measured, original = {"steps": 4, "eval_every": 2}, [], accuracy.evaluate
 
   def cut_short(*arguments, on_batch, **more):
     measured.append(arguments)
@@ -86,7 +86,7 @@ def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, 
     return until(lambda: on_batch(10, 1.0, 0.0))
 
   with monkeypatch.context() as patch, pytest.raises((loop.Stopped, RuntimeError)):
-    patch.setattr(measure, "measure", cut_short)
+    patch.setattr(accuracy, "evaluate", cut_short)
     loop.train(config(tmp_path, **settings))
   assert weights(tmp_path)["step"] == 2 * number
   for _ in range(2):  # and not made again
@@ -255,15 +255,15 @@ def test_a_short_run_learns_to_be_robust(tmp_path):
   model = loop.train(config(tmp_path, **settings))
   test = datasets.load().test.head(300)
   attack = PGD(k=10, epsilon=0.1)
-  result = measure.measure(model, attack, test)
+  result = accuracy.evaluate(model, attack, test)
   assert result.natural_accuracy > 0.90
   assert result.adversarial_accuracy > 0.45  # 0.58 when this was written; natural training for as long leaves less than 0.25
-  loaded = measure.measure(tf_madry.load_model(str(tmp_path)), attack, test)
+  loaded = accuracy.evaluate(tf_madry.load_model(str(tmp_path)), attack, test)
   assert (loaded.natural_accuracy, loaded.adversarial_loss) == (result.natural_accuracy, result.adversarial_loss)
 
 
 def test_natural_training_is_not_robust(tmp_path):
   model = loop.train(config(tmp_path, recipe="natural", steps=150, batch_size=50, log_every=150))
-  result = measure.measure(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(300))
+  result = accuracy.evaluate(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(300))
   assert result.natural_accuracy > 0.90
   assert result.adversarial_accuracy < 0.25

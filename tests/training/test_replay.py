@@ -12,9 +12,9 @@ import tf_madry
 from tests.helpers.processes import run
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
-from tf_madry.attacks.losses import xent
+from tf_madry.attacks.losses import score, xent
 from tf_madry.attacks.pgd import PGD
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
 from tf_madry.models import network
 from tf_madry.runtime import devices
 from tf_madry.training import loop
@@ -159,11 +159,11 @@ def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
 
   trained = loop.train(config(tmp_path, steps=2, precision=precision), make_source=Source)
   row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-  right, losses = measure.score(trained, results[-1].images, results[-1].labels)
+  right, losses = score(trained, results[-1].images, results[-1].labels)
   assert (row["adversarial_accuracy"], row["loss"]) == pytest.approx((np.mean(right), np.mean(losses)))
   train = datasets.load().train
   indices = datasets.Batches(len(train), 8, 0).indices(1)
-  right, _ = measure.score(trained, datasets.as_float(train.images[indices]), train.labels[indices])
+  right, _ = score(trained, datasets.as_float(train.images[indices]), train.labels[indices])
   assert row["natural_accuracy"] == pytest.approx(np.mean(right))
 
 
@@ -171,7 +171,7 @@ def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 20)
   trained = loop.train(config(tmp_path, steps=1, eval_every=1, epsilon=0.1))
   row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-  result = measure.measure(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
+  result = accuracy.evaluate(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
   assert (row["split"], row["loss"]) == ("validation", pytest.approx(result.adversarial_loss))
   assert "under PGD κ = 8 (n = 20)" in capsys.readouterr().out
 
@@ -258,7 +258,7 @@ def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
 def test_a_short_run_of_the_recipe_learns(tmp_path):
   settings = {"epsilon": 0.2, "steps": 60, "model_dir": str(tmp_path), "eval_every": 0}
   loop.train(configs.resolve(settings, "fast")[0])
-  result = measure.measure(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
+  result = accuracy.evaluate(tf_madry.load_model(str(tmp_path)), PGD(k=10, epsilon=0.2),
                            datasets.load().validation.head(500))
   assert result.natural_accuracy > 0.9
   assert result.adversarial_accuracy > 0.4  # 0.75 when this was written; chance is 0.1

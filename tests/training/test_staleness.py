@@ -10,7 +10,7 @@ from tests.helpers.processes import run, start, until
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.attacks import linf
-from tf_madry.evaluation import measure
+from tf_madry.attacks.losses import score
 from tf_madry.training import loop, staleness
 from tf_madry.training.learner import Learner
 
@@ -90,7 +90,7 @@ class Judge(Diary):
     return super().learn(images, labels, step)
 
   def _accuracy(self, images, labels):
-    return np.mean(measure.score(self.trained, images, labels)[0])
+    return np.mean(score(self.trained, images, labels)[0])
 
 
 def test_accuracies_are_of_the_weights_in_float32_and_of_all_steps_of_a_line(tmp_path):

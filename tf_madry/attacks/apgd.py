@@ -6,15 +6,17 @@
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.losses import LOSSES, require_classes, targeted_dlr
+from tf_madry.attacks.base import Cost, Model, Seed, num_classes, require_enough_classes
+from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss, require_classes, targeted_dlr
 from tf_madry.attacks.pgd import differentiate
-from tf_madry.attacks.standing import in_turn, num_classes, require_enough_classes
+from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import likely_targets
-from tf_madry.config import AttackConfig
+from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 
@@ -25,7 +27,8 @@ FIRST, SHORTER, SHORTEST = 22, 3, 6
 
 
 @tf.function(reduce_retracing=True)
-def ascend(model, loss, images, labels, k, epsilon, rho, key, targets=None):
+def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss, k: tf.Tensor,
+           epsilon: tf.Tensor, rho: tf.Tensor, targets: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
   """Algorithm 1 of Croce and Hein (2020), every example with a step size of its own.
 
   At each checkpoint the step of an example is halved, and its search goes back to its best point, if no more than a
@@ -34,11 +37,11 @@ def ascend(model, loss, images, labels, k, epsilon, rho, key, targets=None):
 
   Args:
     model: maps images to logits.
-    loss: a function of `losses.py`.
     images: float32 [batch, height, width, channels] in [0, 1].
     labels: int32 [batch].
-    k, epsilon, rho: scalar tensors: steps, radius of the ball, ρ.
     key: int32 [2], see `seeds.key`.
+    loss: a function of `losses.py`.
+    k, epsilon, rho: scalar tensors: steps, radius of the ball, ρ.
     targets: int32 [batch], for a targeted loss only.
 
   Returns:
@@ -108,6 +111,8 @@ class APGD:
     rho: share of the steps that have to raise the loss for the step size to stay.
   """
 
+  randomised: ClassVar[bool] = True
+
   loss: str = "xent"
   k: int = 100
   epsilon: float = 0.3
@@ -117,8 +122,17 @@ class APGD:
     require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
     _check(self)
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+  @property
+  def fewest_classes(self) -> int:
+    """As in `Attack`."""
+    return FEWEST_CLASSES[self.loss]
+
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(self.k + 1, 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`."""
     require_enough_classes(self.loss, model, images)
     return in_turn(model, images, labels, [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
 
@@ -132,6 +146,9 @@ class APGDT:
     targets: how many classes to try, the likeliest first.
   """
 
+  randomised: ClassVar[bool] = True
+  fewest_classes: ClassVar[int] = FEWEST_CLASSES["targeted_dlr"]
+
   k: int = 100
   epsilon: float = 0.3
   rho: float = 0.75
@@ -141,8 +158,12 @@ class APGDT:
     require(self.targets >= 1, "targets", self.targets, "a whole number of classes, at least 1")
     _check(self)
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost((self.k + 1) * min(self.targets, num_classes - 1), 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`."""
     classes = num_classes(model, images)
     require_classes("targeted_dlr", classes)
 
@@ -155,11 +176,12 @@ class APGDT:
 
 
 def _run(attack, model, loss, images, labels, seed, targets=None):
-  numbers = tf.constant(attack.k), *tf.unstack(tf.constant([attack.epsilon, attack.rho], tf.float32))
-  best, _ = ascend(model, loss, images, labels, *numbers, seeds.key(seed, 0, "random start"), targets)
+  epsilon, rho = tf.unstack(tf.constant([attack.epsilon, attack.rho], tf.float32))
+  best, _ = ascend(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss, k=tf.constant(attack.k),
+                   epsilon=epsilon, rho=rho, targets=targets)
   return best
 
 
 def _check(attack):
-  AttackConfig(k=attack.k, epsilon=attack.epsilon)
+  check_attack(k=attack.k, epsilon=attack.epsilon)
   require(0 < attack.rho <= 1, "rho", attack.rho, "a number above 0, at most 1")

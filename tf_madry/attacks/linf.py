@@ -5,7 +5,7 @@ import tensorflow as tf
 LEVELS = 127  # of a packed perturbation, either side of 0
 
 
-def ball(images, epsilon):
+def ball(images: tf.Tensor, epsilon: tf.Tensor | float) -> tuple[tf.Tensor, tf.Tensor]:
   """The allowed images (Eq. 3), as bounds: every pixel within ε of its own value, and in [0, 1].
 
   Returns:
@@ -14,18 +14,18 @@ def ball(images, epsilon):
   return tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, 1.0)
 
 
-def random_point(images, radius, key):
+def random_point(images: tf.Tensor, radius: tf.Tensor | float, key: tf.Tensor) -> tf.Tensor:
   """Moves every pixel by a uniform random number in [-radius, radius] (not yet projected)."""
   return images + radius * tf.random.stateless_uniform(tf.shape(images), key, -1.0, 1.0, images.dtype)
 
 
-def project(images, bounds):
+def project(images: tf.Tensor, bounds: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
   """The nearest point of the ball, Π in Eq. 5."""
   lower, upper = bounds
   return tf.clip_by_value(images, lower, upper)
 
 
-def pack(perturbation):
+def pack(perturbation: tf.Tensor) -> tf.Tensor:
   """A perturbation as a byte a pixel, to the nearest 1/127 of the ball's radius; the border is kept as it is.
 
   Args:
@@ -37,6 +37,6 @@ def pack(perturbation):
   return tf.cast(tf.round(perturbation * LEVELS), tf.int8)
 
 
-def unpack(packed):
+def unpack(packed: tf.Tensor) -> tf.Tensor:
   """The float32 perturbation, in units of the radius, that `pack` packed."""
   return tf.cast(packed, tf.float32) / LEVELS

@@ -5,31 +5,37 @@
 """
 
 import dataclasses
-import typing
+from typing import ClassVar
 
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.losses import LOSSES
-from tf_madry.attacks.standing import prepare, require_enough_classes
-from tf_madry.config import AttackConfig
+from tf_madry.attacks.base import Cost, Model, Seed, prepare, require_enough_classes
+from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss
+from tf_madry.config import check_attack, default_alpha
+from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import acyclic
 
 
-def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, targets=None):
-  """k steps of Eq. 5 from a random point within `radius`: the inner maximum of Eq. 6.
+def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss, k: tf.Tensor,
+             epsilon: tf.Tensor, alpha: tf.Tensor, random_start: bool = True,
+             targets: tf.Tensor | None = None) -> tf.Tensor:
+  """k steps of Eq. 5: the inner maximum of Eq. 6.
 
-  To be called inside a `tf.function` (training does) or as `maximise_compiled`.
+  To be called inside a `tf.function` (training does) or as `maximise_compiled`. Numbers are tensors, so that one trace
+  serves all of them.
 
   Args:
     model: maps images to logits.
-    loss: a function of `losses.py`.
     images: float32 [batch, height, width, channels] in [0, 1].
     labels: int32 [batch].
-    k, epsilon, alpha, radius: scalar tensors: steps; radius of the ball, step and random start in units of the pixel
-      range. `alpha` may also be of shape [k], a size for each step.
     key: int32 [2], see `seeds.key`.
+    loss: what to increase, a function of `losses.py`.
+    k: number of steps.
+    epsilon: radius of the ball, in units of the pixel range.
+    alpha: size of a step, in the same units; or [k], a size for each step.
+    random_start: whether to begin at a random point of the ball, or at the image.
     targets: int32 [batch], for a targeted loss only.
 
   Returns:
@@ -37,7 +43,7 @@ def maximise(model, loss, images, labels, k, epsilon, alpha, radius, key, target
   """
   bounds = linf.ball(images, epsilon)
   aim = (labels,) if targets is None else (labels, targets)
-  x = linf.project(linf.random_point(images, radius, key), bounds)
+  x = linf.project(linf.random_point(images, epsilon, key), bounds) if random_start else images
   for step_size in tf.broadcast_to(alpha, [k]):
     gradient, *_ = differentiate(model, loss, x, aim)
     x = linf.project(x + step_size * tf.sign(gradient), bounds)
@@ -48,7 +54,8 @@ maximise_compiled = tf.function(maximise, reduce_retracing=True)
 
 
 @acyclic
-def differentiate(model, loss, images, aim):
+def differentiate(model: Model, loss: Loss, images: tf.Tensor,
+                  aim: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Evaluates `loss(model(images), *aim)`.
 
   Returns:
@@ -65,31 +72,53 @@ def differentiate(model, loss, images, aim):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PGD(AttackConfig):
-  """Projected gradient descent (Eq. 5), the paper's attack.
+class PGD:
+  """Projected gradient descent (Eq. 5), the paper's attack; defaults as in its §6.
 
-  Its settings are those of `AttackConfig`, but that any loss of `losses.LOSSES` will do.
+  Attributes:
+    k: steps κ.
+    epsilon: radius of the ball, in units of the pixel range.
+    alpha: size of a step, in the same units; None: 2.5 ε/κ.
+    random_start: whether to begin at a random point of the ball, or at the image.
+    loss: name in `losses.LOSSES`.
   """
 
-  losses: typing.ClassVar = tuple(LOSSES)
+  k: int = 8
+  epsilon: float = 0.3
+  alpha: float | None = None
+  random_start: bool = True
+  loss: str = "xent"
+
+  def __post_init__(self):
+    check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
+    require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
 
   @property
-  def randomised(self):
-    """Whether another seed is another attack."""
+  def step_size(self) -> float:
+    """α: as given, or 2.5 ε/κ."""
+    return default_alpha(self.k, self.epsilon) if self.alpha is None else self.alpha
+
+  @property
+  def randomised(self) -> bool:
+    """As in `Attack`."""
     return self.random_start
 
-  def settings(self):
-    """The arguments (loss, k, epsilon, alpha, radius) of `maximise`: tensors, so that one trace serves all values."""
-    radius = self.epsilon if self.random_start else 0.0
-    numbers = tf.constant([self.epsilon, self.step_size, radius], tf.float32)
-    return LOSSES[self.loss], tf.constant(self.k), *tf.unstack(numbers)
+  @property
+  def fewest_classes(self) -> int:
+    """As in `Attack`."""
+    return FEWEST_CLASSES[self.loss]
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(self.k, 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`."""
     images, labels = prepare(images, labels)
     require_enough_classes(self.loss, model, images)
-    loss, *numbers = self.settings()
-    return maximise_compiled(model, loss, images, labels, *numbers, seeds.key(seed, 0, "random start"))
+    epsilon, alpha = tf.unstack(tf.constant([self.epsilon, self.step_size], tf.float32))
+    return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=LOSSES[self.loss],
+                             k=tf.constant(self.k), epsilon=epsilon, alpha=alpha, random_start=self.random_start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +130,7 @@ class FGSM:
     loss: name in `losses.LOSSES`.
   """
 
-  randomised: typing.ClassVar = False  # as in `PGD`
+  randomised: ClassVar[bool] = False
 
   epsilon: float = 0.3
   loss: str = "xent"
@@ -113,6 +142,15 @@ class FGSM:
     # α must be above 0; at ε = 0 the ball is a point and any step is projected away.
     return PGD(k=1, epsilon=self.epsilon, alpha=self.epsilon or 1.0, random_start=False, loss=self.loss)
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` is not used."""
+  @property
+  def fewest_classes(self) -> int:
+    """As in `Attack`."""
+    return FEWEST_CLASSES[self.loss]
+
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(1, 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`; `seed` is not used."""
     return self._as_pgd()(model, images, labels, seed=seed)

@@ -5,14 +5,16 @@
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tf_madry.attacks import linf
+from tf_madry.attacks.base import Cost, Model, Seed
 from tf_madry.attacks.losses import margin
-from tf_madry.attacks.standing import in_turn
-from tf_madry.config import AttackConfig
+from tf_madry.attacks.restarts import in_turn
+from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 
@@ -22,7 +24,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 ROUND = 100
 
 
-def sides(queries, p_init, height, width):
+def sides(queries: int, p_init: float, height: int, width: int) -> np.ndarray:
   """The side of the square of each query, in pixels: its area starts at `p_init` of the image and falls in steps.
 
   Returns:
@@ -33,7 +35,8 @@ def sides(queries, p_init, height, width):
 
 
 @tf.function(reduce_retracing=True)
-def search(model, images, labels, best, lowest, first, sides, epsilon, key):
+def search(model: Model, images: tf.Tensor, labels: tf.Tensor, best: tf.Tensor, lowest: tf.Tensor, first: tf.Tensor,
+           sides: tf.Tensor, epsilon: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Queries number `first` to `first + ROUND - 1`, as far as there are any (Algorithms 1 and 2).
 
   Each proposes for every example the best image so far with a square of it moved to one side of the ball, and keeps it
@@ -107,17 +110,24 @@ class Square:
     p_init: share of the image that the first squares cover.
   """
 
+  randomised: ClassVar[bool] = True
+  fewest_classes: ClassVar[int] = 2
+
   queries: int = 5000
   epsilon: float = 0.3
   p_init: float = 0.8
 
   def __post_init__(self):
-    AttackConfig(epsilon=self.epsilon)
+    check_attack(epsilon=self.epsilon)
     require(self.queries >= 1, "queries", self.queries, "a whole number, at least 1")
     require(0 < self.p_init <= 1, "p_init", self.p_init, "a number above 0, at most 1")
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(0, self.queries)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`."""
 
     def attempt(images, labels):
       schedule = tf.constant(sides(self.queries, self.p_init, *images.shape[1:3]))

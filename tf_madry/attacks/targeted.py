@@ -2,19 +2,21 @@
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from tf_madry.attacks.base import Cost, Model, Seed, num_classes, prepare
 from tf_madry.attacks.losses import difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
-from tf_madry.attacks.standing import in_turn, num_classes, prepare
-from tf_madry.config import AttackConfig
+from tf_madry.attacks.restarts import in_turn
+from tf_madry.config import check_attack
 from tf_madry.runtime import seeds
 
 
 @tf.function(reduce_retracing=True)
-def likely_targets(model, images, labels, rank):
+def likely_targets(model: Model, images: tf.Tensor, labels: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
   """The wrong class with the `rank`-th largest logit (0: the largest) of every image, int32 [batch]."""
   others = without(labels, model(images))
   return tf.argsort(others, direction="DESCENDING")[:, rank]
@@ -31,16 +33,23 @@ class Targeted:
       that the search goes from the whole ball to one corner of it.
   """
 
+  randomised: ClassVar[bool] = True
+  fewest_classes: ClassVar[int] = 2
+
   k: int = 100
   epsilon: float = 0.3
   alpha: float | None = None
 
   def __post_init__(self):
-    AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
+    check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
-  def __call__(self, model, images, targets, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `targets` are classes, int32 [batch]."""
-    return _maximise(self, model, margin, *prepare(images, targets), seed)
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(self.k, 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, targets: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`, but that `targets` are the classes to reach: int32 [batch]."""
+    return _run(self, model, margin, *prepare(images, targets), seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,27 +60,34 @@ class MultiTargeted:
     k, epsilon, alpha: as in `Targeted`.
   """
 
+  randomised: ClassVar[bool] = True
+  fewest_classes: ClassVar[int] = 2
+
   k: int = 100
   epsilon: float = 0.3
   alpha: float | None = None
 
   def __post_init__(self):
-    AttackConfig(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
+    check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
 
-  def __call__(self, model, images, labels, *, seed=0):
-    """Returns float32 adversarial images of the shape of `images`; `seed` as in `seeds.key`."""
+  def cost(self, num_classes: int) -> Cost:
+    """As in `Attack`."""
+    return Cost(self.k * (num_classes - 1), 0)
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """As in `Attack`."""
 
     def towards(rank, images, labels):
       targets = likely_targets(model, images, labels, tf.constant(rank))
-      return _maximise(self, model, difference, images, labels, seeds.key(seed, rank, "restart"), targets)
+      return _run(self, model, difference, images, labels, seeds.key(seed, rank, "restart"), targets)
 
     return in_turn(model, images, labels,
                    (functools.partial(towards, rank) for rank in range(num_classes(model, images) - 1)))
 
 
-def _maximise(attack, model, loss, images, labels, seed, targets=None):
+def _run(attack, model, loss, images, labels, seed, targets=None):
   first = 2 * attack.epsilon if attack.alpha is None else attack.alpha
   alphas = tf.constant(np.linspace(first, first / attack.k, attack.k), tf.float32)
-  epsilon = tf.constant(attack.epsilon, tf.float32)
-  return maximise_compiled(model, loss, images, labels, tf.constant(attack.k), epsilon, alphas, epsilon,
-                           seeds.key(seed, 0, "random start"), targets)
+  return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss,
+                           k=tf.constant(attack.k), epsilon=tf.constant(attack.epsilon, tf.float32), alpha=alphas,
+                           targets=targets)

@@ -1,48 +1,24 @@
-"""The MNIST challenge's attack files, and the accuracies on its leaderboards.
+"""The MNIST challenge's attack files.
 
 An attack file is a NumPy array of all test images, perturbed, a row each, in the order of the test set.
 """
 
 import dataclasses
 import tokenize
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from tf_madry import datasets
+from tf_madry.checkpoints import LoadedModel
 from tf_madry.errors import UserError, require
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import published, verify
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.runtime import files
 from tf_madry.runtime.text import percent_interval
 
-EPSILON = 0.3
 TOLERANCE = 1e-4  # beyond ε and beyond [0, 1], in the challenge's run_attack.py
-
-# Accuracy of the challenge's secret model on all 10,000 test images, from the README of the challenge.
-WHITE_BOX = {
-    "Guided Local Attack": 0.8800, "PCROS": 0.8804, "adaptive Distributionally Adversarial Attack": 0.8806,
-    "PGD with output diversified initialization": 0.8813, "Square": 0.8825, "quantized gradients": 0.8832,
-    "MultiTargeted": 0.8836, "Interval Attacks (2)": 0.8842,
-    "Distributionally Adversarial Attack, several hyperparameters": 0.8856, "Interval Attacks": 0.8859,
-    "Distributionally Adversarial Attack": 0.8879, "logit difference, best target": 0.8885,
-    "PGD-100, cross-entropy, 50 restarts": 0.8962, "PGD-100, CW loss, 50 restarts": 0.8971,
-    "PGD-100, cross-entropy": 0.9252, "PGD-100, CW loss": 0.9304, "FGSM, cross-entropy": 0.9636,
-    "FGSM, CW loss": 0.9640}
-BLACK_BOX = {
-    "AdvGAN": 0.9276, "PGD, three adversarially trained copies": 0.9354, "FGSM on the CW loss, model B": 0.9436,
-    "FGSM on the CW loss, natural model": 0.9608, "PGD, natural model": 0.9681, "Gaussian filter": 0.9733,
-    "FGSM, adversarially trained model": 0.9766, "PGD, adversarially trained model": 0.9779}
-
-BOARDS = {"white-box": WHITE_BOX, "black-box": BLACK_BOX}
-
-
-def place(accuracy, board):
-  """Where an accuracy would stand on a leaderboard, in words."""
-  better = [name for name in board if board[name] <= accuracy]
-  worse = [name for name in board if board[name] > accuracy]
-  around = [f"after {better[-1]} ({board[better[-1]]:.2%})"] if better else []
-  around += [f"before {worse[0]} ({board[worse[0]]:.2%})"] if worse else []
-  return f"place {len(better) + 1} of {len(board) + 1}, {', '.join(around)}"
 
 
 class Perturbed(NamedTuple):
@@ -60,7 +36,7 @@ class Perturbed(NamedTuple):
   notice: str | None
 
 
-def read_attack(path, images, epsilon, batch_size=1000):
+def read_attack(path: str, images: np.ndarray, epsilon: float, batch_size: int = 1000) -> Perturbed:
   """Opens an attack file and verifies it as the challenge does.
 
   Args:
@@ -69,9 +45,6 @@ def read_attack(path, images, epsilon, batch_size=1000):
     images: the natural images, uint8 [n, height, width, channels].
     epsilon: the largest perturbation allowed.
     batch_size: rows in memory at a time.
-
-  Returns:
-    `Perturbed`.
 
   Raises:
     UserError: not such a file, or a number that is not finite, not in [0, 1] or beyond ε.
@@ -140,17 +113,18 @@ class Result:
   epsilon: float
   largest_perturbation: float
   adversarial_accuracy: float
-  adversarial_interval: tuple
-  places: dict
+  adversarial_interval: tuple[float, float]
+  places: dict[str, str]
 
 
-def evaluate_file(loaded, path, split, epsilon, *, batch_size=200):
+def evaluate_file(loaded: LoadedModel, path: str, split: datasets.Split, epsilon: float, *,
+                  batch_size: int = 200) -> tuple[Result, Perturbed, np.ndarray]:
   """Verifies an attack file and runs a model on it, as the challenge's run_attack.py does.
 
   Args:
-    loaded: `checkpoints.LoadedModel`.
+    loaded: the model.
     path: of the attack file.
-    split: the `datasets.Split` it was made from.
+    split: the examples it was made from.
     epsilon: the largest perturbation allowed.
     batch_size: examples at a time.
 
@@ -163,17 +137,17 @@ def evaluate_file(loaded, path, split, epsilon, *, batch_size=200):
   perturbed = read_attack(path, split.images, epsilon)
   shape = (-1, *split.images.shape[1:])
   predictions = np.concatenate([
-      measure.predict(loaded.model, np.asarray(perturbed.images[start:start + batch_size], np.float32).reshape(shape),
+      verify.predict(loaded.model, np.asarray(perturbed.images[start:start + batch_size], np.float32).reshape(shape),
                       batch_size)
       for start in range(0, len(split), batch_size)])
   n, accuracy = len(split), float((predictions == split.labels).mean())
-  valid = loaded.config.training.dataset == "mnist" and perturbed.largest <= EPSILON + TOLERANCE
-  places = {name: place(accuracy, board) for name, board in BOARDS.items()} if valid else {}
-  result = Result(path, n, epsilon, perturbed.largest, accuracy, measure.wilson(accuracy, n), places)
+  valid = loaded.config.training.dataset == "mnist" and perturbed.largest <= published.EPSILON + TOLERANCE
+  places = {name: published.place(accuracy, board) for name, board in published.BOARDS.items()} if valid else {}
+  result = Result(path, n, epsilon, perturbed.largest, accuracy, wilson(accuracy, n), places)
   return result, perturbed, predictions.astype(np.int64)
 
 
-def lines(result, perturbed):
+def lines(result: Result, perturbed: Perturbed) -> Iterator[str]:
   """A `Result` as lines of text."""
   if perturbed.notice:
     yield f"note: {perturbed.notice}"
@@ -185,13 +159,13 @@ def lines(result, perturbed):
     yield f"on the challenge's {name} leaderboard, which is of attacks on its secret model: {text}"
 
 
-def write_predictions(path, predictions):
+def write_predictions(path: str, predictions: np.ndarray) -> None:
   """Writes the classes the model saw, int64 [n], as the challenge's pred.npy."""
   with files.output("predictions", path) as file:
     np.save(file, predictions)
 
 
-def write_attack(path, images):
+def write_attack(path: str, images: np.ndarray) -> None:
   """Writes adversarial images as an attack file: float32 [n, height × width × channels]."""
   with files.output("save_attack", path) as file:
     np.save(file, images.reshape(len(images), -1))

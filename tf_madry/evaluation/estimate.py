@@ -1,35 +1,19 @@
 """How long attacks will take: how often they ask the model, times how long it takes to answer."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tf_madry import datasets
-from tf_madry.attacks import apgd, pgd, square, targeted
+from tf_madry.attacks.base import Model, num_classes
 from tf_madry.attacks.losses import xent
-from tf_madry.attacks.standing import num_classes
+from tf_madry.attacks.pgd import differentiate
+from tf_madry.evaluation.record import Record
 from tf_madry.runtime.text import duration
 
 REPETITIONS = 3  # the fastest counts: what disturbs a measurement only makes it slower
-
-
-def queries(attack, num_classes):
-  """(gradients, forward passes without one) that an attack takes for an example that stands to the end."""
-  match attack:
-    case pgd.FGSM():
-      return 1, 0
-    case pgd.PGD(k=k):
-      return k, 0
-    case targeted.MultiTargeted(k=k):
-      return k * (num_classes - 1), 0
-    case apgd.APGD(k=k):
-      return k + 1, 0
-    case apgd.APGDT(k=k, targets=targets):
-      return (k + 1) * min(targets, num_classes - 1), 0
-    case square.Square(queries=count):
-      return 0, count
-  raise TypeError(f"attack is {attack!r}, accepted: one whose cost is known")
 
 
 class Speed(NamedTuple):
@@ -39,7 +23,7 @@ class Speed(NamedTuple):
   forward: float
 
 
-def speed(model, split, batch_size):
+def speed(model: Model, split: datasets.Split, batch_size: int) -> Speed:
   """Measures the `Speed` of a model on the first batch of a split; the time to compile is left out."""
   images = tf.constant(datasets.as_float(split.images[:batch_size]))
   labels = tf.constant(split.labels[:batch_size])
@@ -47,7 +31,7 @@ def speed(model, split, batch_size):
   @tf.function
   def gradient():
     # Both are needed: a model that has no gradient would not even be called for it.
-    changes, losses, _ = pgd.differentiate(model, xent, images, (labels,))
+    changes, losses, _ = differentiate(model, xent, images, (labels,))
     return tf.reduce_sum(changes) + tf.reduce_sum(losses)
 
   @tf.function
@@ -57,12 +41,12 @@ def speed(model, split, batch_size):
   return Speed(_fastest(gradient) / len(labels), _fastest(forward) / len(labels))
 
 
-def estimate(record, groups):
+def estimate(record: Record, groups: Sequence[Sequence[str]]) -> str:
   """A line that says how long the trials of a record will take.
 
   Args:
-    record: `trials.Trials`.
-    groups: lists of names of trials, which will run in this order, each list on what stands against all of it.
+    record: what is known already.
+    groups: names of trials; the groups run in this order, each on what stands against all of it.
   """
   measured = speed(record.model, record.split, record.batch_size)
   classes = num_classes(record.model, datasets.as_float(record.split.images[:1]))
@@ -70,14 +54,14 @@ def estimate(record, groups):
           for names in reversed(groups) for name in names}
   seconds = 0.0
   for name, count in left.items():
-    gradients, forwards = queries(record.trials[name].attack, classes)
+    gradients, forwards = record.trials[name].attack.cost(classes)
     seconds += count * (gradients * measured.gradient + forwards * measured.forward)
   known = "going on from an earlier run: " if record.resumed else ""
   return (f"{known}about {duration(seconds)}, compiling left out, less as examples fall and are left alone (extrapolated "
           f"from one batch: {1 / measured.gradient:,.0f} gradients/s, {1 / measured.forward:,.0f} forward passes/s)")
 
 
-def _fastest(function):
+def _fastest(function: Callable[[], tf.Tensor]) -> float:
   function()
   times = []
   for _ in range(REPETITIONS):

@@ -1,11 +1,20 @@
-"""Running the suite on a trained model, attack by attack, with what it says on the way."""
+"""The suite on a trained model, attack by attack, with what it says on the way."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
 
 from tf_madry import datasets
-from tf_madry.attacks.standing import num_classes
-from tf_madry.evaluation import estimate, masking, measure, trials
-from tf_madry.runtime import files
+from tf_madry.attacks.base import Ensemble, Model, num_classes
+from tf_madry.attacks.losses import score
+from tf_madry.checkpoints import LoadedModel
+from tf_madry.evaluation import accuracy, masking, runner
+from tf_madry.evaluation.intervals import wilson
+from tf_madry.evaluation.masking import Comparison
+from tf_madry.evaluation.record import Record, Trial
+from tf_madry.evaluation.runner import Plan, Row
 from tf_madry.runtime.text import duration, percent_interval
 
 ROW = "{:<16}{:>10}{:>9}{:>10}  {:<19}{:>9}"
@@ -16,32 +25,52 @@ class Result:
   """What the suite left standing of n examples. Accuracies are in [0, 1], intervals 95 % (Wilson).
 
   `members` has an object for each attack: how many examples it was tried on and broke, the accuracy under it and those
-  before it, and its seconds. `warnings` are signs of hidden gradients.
+  before it, and its seconds. `warnings` are signs of masked gradients.
   """
 
   attack: str
   n: int
   natural_accuracy: float
-  natural_interval: tuple
+  natural_interval: tuple[float, float]
   adversarial_accuracy: float
-  adversarial_interval: tuple
+  adversarial_interval: tuple[float, float]
   seconds: float
-  members: list
-  warnings: list
+  members: list[dict]
+  warnings: list[str]
 
 
-def run(loaded, suite, split, *, source=None, batch_size=200, seed=0, folder, say=print):
+def plan(suite: Ensemble, num_classes: int, source: Model | None = None) -> Plan:
+  """A row for each attack of an ensemble, with those before it, for a model of so many classes.
+
+  Args:
+    suite: the attacks.
+    num_classes: how many classes the model tells apart; attacks that need more are left out.
+    source: the model to craft on, when it is another one (black-box).
+  """
+  members, notes = runner.usable(suite.members(), num_classes)
+  names = tuple(members)
+  gradient = tuple(name for name in names if members[name].cost(num_classes).gradients)
+  blind = tuple(name for name in names if name not in gradient)
+  comparisons = [
+      Comparison(gradient[1:], gradient[:1], "withstood APGD on cross-entropy and fell to "
+                 f"{' or '.join(gradient[1:])} PGD, on other losses"),
+      Comparison(blind, gradient, f"withstood the gradient attacks and fell to {' or '.join(blind)}, "
+                 "which sees no gradient")]
+  return Plan({name: Trial(attack, source=source) for name, attack in members.items()},
+              [Row(name, names[:number + 1]) for number, name in enumerate(names)], comparisons, notes)
+
+
+def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, source: LoadedModel | None = None,
+        batch_size: int = 200, seed: int = 0, folder: str | None = None,
+        say: Callable[[str], None] = print) -> tuple[Result, np.ndarray]:
   """Runs the suite; accuracy is the share of examples that the model gets right under every one of its attacks.
 
   Args:
-    loaded: `checkpoints.LoadedModel`.
-    suite: `attacks.suite.Suite`.
-    split: `datasets.Split`.
-    source: the `LoadedModel` to craft on, when it is another one (black-box).
-    batch_size: examples at a time; as many are lost when the run is killed.
-    seed: of the attacks.
-    folder: where the record is kept that a run with the same weights, examples and settings goes on from.
-    say: called with each line of the report, as it is known.
+    loaded: the model.
+    suite: the attacks.
+    split: the examples.
+    source: the model to craft on, when it is another one (black-box).
+    batch_size, seed, folder, say: as for `runner.run`.
 
   Returns:
     (`Result`, float32 array of adversarial images where the suite found one and natural images elsewhere).
@@ -50,53 +79,52 @@ def run(loaded, suite, split, *, source=None, batch_size=200, seed=0, folder, sa
     UserError: the folder cannot be written, or another run has it.
   """
   classes = num_classes(loaded.model, datasets.as_float(split.images[:1]))
-  members = suite.members(classes)
-  with files.exclusive(folder, "record"), trials.interruptible():
-    record = trials.Trials(
-        loaded.model, split, {name: trials.Trial(attack, source=source and source.model)
-                              for name, attack in members.items()},
-        epsilon=suite.epsilon, seed=seed, batch_size=batch_size, folder=folder)
-    tell_left_out(members, classes, say)
-    say(estimate.estimate(record, [list(members)]))
-    say(ROW.format("attack", "attacked", "broken", "accuracy", "95 % interval", "time"))
-    say(_row("natural", len(split), (~record.right).sum(), record.right.mean(), len(split), ""))
-    rows = [_run_member(record, list(members)[:number + 1], say) for number in range(len(members))]
-  standing = record.standing(*members)
-  n, natural, adversarial = len(split), float(record.right.mean()), float(standing.mean())
-  first, *others = gradient = [name for name in members if name != "Square"]
-  warnings = [] if source else masking.signs(loaded.model, split, record.right, [
-      masking.beyond(record, others, [first],
-                    f"withstood APGD on cross-entropy and fell to {' or '.join(others)} PGD, on other losses"),
-      masking.beyond(record, ["Square"], gradient,
-                    "withstood the gradient attacks and fell to Square, which sees no gradient")])
-  return Result(repr(suite), n, natural, measure.wilson(natural, n), adversarial, measure.wilson(adversarial, n),
-                record.seconds(*members), rows, warnings), record.adversarial
+  table = plan(suite, classes, source and source.model)
+  record = runner.run(table, loaded.model, split, epsilon=suite.epsilon, seed=seed, batch_size=batch_size,
+                      folder=folder, say=say, headings=_headings, line=lambda row, record: _line(*_member(row, record)))
+  members = [_member(row, record)[0] for row in table.rows]
+  n, natural, adversarial = len(split), float(record.right.mean()), float(record.standing(*table.trials).mean())
+  warnings = [] if source else masking.signs(record, table.comparisons)
+  return Result(repr(suite), n, natural, wilson(natural, n), adversarial, wilson(adversarial, n),
+                record.seconds(*table.trials), members, warnings), record.adversarial
 
 
-def tell_left_out(members, num_classes, say):
-  """Says so if `members` are not all of the suite, for a model that tells too few classes apart."""
-  if "APGD-T" not in members:
-    say(f"left out: APGD-T, whose loss takes more classes than the model's {num_classes}; multi-targeted PGD tries them all")
+def evaluate(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, batch_size: int = 200,
+             seed: int = 0) -> accuracy.Result:
+  """As `run`, without a record and without a word, as a result like that of a single attack."""
+  result, adversarial = run(loaded, suite, split, batch_size=batch_size, seed=seed, say=lambda line: None)
+  natural_loss, adversarial_loss = (
+      float(np.concatenate([score(loaded.model, tf.constant(images[start:start + batch_size]),
+                                  tf.constant(split.labels[start:start + batch_size]))[1]
+                            for start in range(0, len(split), batch_size)]).mean(dtype=np.float64))
+      for images in (datasets.as_float(split.images), adversarial))
+  return accuracy.Result(result.attack, result.n, result.natural_accuracy, result.natural_interval, natural_loss,
+                         result.adversarial_accuracy, result.adversarial_interval, adversarial_loss, result.seconds)
 
 
-def _run_member(record, names, say):
-  """Runs the last of `names`, on what stands against all of them."""
-  name, before = names[-1], record.standing(*names[:-1])
-  record.run(*names)
-  row = {"name": name, "tried": int(before.sum()), "broken": int(record.broken(name).sum()),
-         "accuracy": float(record.standing(*names).mean()), "seconds": record.seconds(name)}
-  say(_row(name, row["tried"], row["broken"], row["accuracy"], len(before), duration(row["seconds"])))
-  return row
-
-
-def _row(name, tried, broken, accuracy, n, time):
-  return ROW.format(name, f"{tried:,}", f"{broken:,}", f"{accuracy:.2%}", percent_interval(measure.wilson(accuracy, n)), time)
-
-
-def lines(result):
+def lines(result: Result) -> Iterator[str]:
   """The end of the report: a `Result` as lines of text."""
-  interval = percent_interval(result.adversarial_interval)
-  yield (f"under the suite: {result.adversarial_accuracy:.2%}  (95 % interval {interval}, n = {result.n:,}); "
-         f"{duration(result.seconds)}, compiling included")
+  yield (f"under the suite: {result.adversarial_accuracy:.2%}  (95 % interval "
+         f"{percent_interval(result.adversarial_interval)}, n = {result.n:,}); {duration(result.seconds)}, "
+         "compiling included")
   yield "every example that counts as broken was verified in float32: within ε + 1e-6, in [0, 1], misclassified"
   yield from masking.lines(result.warnings)
+
+
+def _headings(record: Record):
+  yield ROW.format("attack", "attacked", "broken", "accuracy", "95 % interval", "time")
+  n, natural = len(record.right), float(record.right.mean())
+  yield ROW.format("natural", f"{n:,}", f"{(~record.right).sum():,}", f"{natural:.2%}",
+                   percent_interval(wilson(natural, n)), "")
+
+
+def _member(row: Row, record: Record):
+  """(what `Result.members` says of the last attack of a row, number of examples)."""
+  return {"name": row.name, "tried": int(record.standing(*row.trials[:-1]).sum()),
+          "broken": int(record.broken(row.name).sum()), "accuracy": float(record.standing(*row.trials).mean()),
+          "seconds": record.seconds(row.name)}, len(record.right)
+
+
+def _line(member, n):
+  return ROW.format(member["name"], f"{member['tried']:,}", f"{member['broken']:,}", f"{member['accuracy']:.2%}",
+                    percent_interval(wilson(member["accuracy"], n)), duration(member["seconds"]))

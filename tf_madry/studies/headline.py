@@ -6,7 +6,7 @@ from tf_madry import checkpoints, config
 from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
 from tf_madry.evaluation import suite
-from tf_madry.evaluation.measure import wilson
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.studies.output import plots
 from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
 from tf_madry.training.progress import duration

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from tf_madry import checkpoints, datasets
 from tf_madry.attacks import linf, pgd
-from tf_madry.attacks.losses import xent
-from tf_madry.evaluation import measure
+from tf_madry.attacks.losses import LOSSES, score, xent
 from tf_madry.models import network, thresholds
 from tf_madry.runtime import devices, seeds
 from tf_madry.runtime.graphs import acyclic
@@ -105,9 +104,10 @@ class Learner:
       return images
     self._follow()
     key = seeds.key(self.config.training.seed, step, "random start")
-    loss, k, *sizes = self.attack.settings()
-    part = self._part_of_epsilon(self._done(step))
-    return pgd.maximise(self._computing, loss, images, labels, k, *(part * size for size in sizes), key)
+    attack, part = self.attack, self._part_of_epsilon(self._done(step))
+    epsilon, alpha = tf.unstack(part * tf.constant([attack.epsilon, attack.step_size], tf.float32))
+    return pgd.maximise(self._computing, images, labels, key, loss=LOSSES[attack.loss], k=tf.constant(attack.k),
+                        epsilon=epsilon, alpha=alpha, random_start=attack.random_start)
 
   def minimise(self, images, labels, step):
     """The outer minimum of Eq. 6: one step of Adam on the given images."""
@@ -224,7 +224,7 @@ class Learner:
 
   def rescore(self, result):
     """A `StepResult` with loss and accuracy of the result, in float32, on the images that were just trained on."""
-    right, losses = measure.score(self.model, result.images, result.labels)
+    right, losses = score(self.model, result.images, result.labels)
     return result._replace(loss=tf.reduce_mean(losses), accuracy=tf.reduce_mean(tf.cast(right, tf.float32)))
 
   def variables(self):

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 import tf_madry
 from tf_madry import checkpoints, datasets
+from tf_madry.attacks.losses import score
 from tf_madry.attacks.pgd import PGD
 from tf_madry.config import Config
 from tf_madry.errors import UserError, require
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
 from tf_madry.runtime import devices, files
 from tf_madry.runtime.signals import stop_requests
 from tf_madry.training.learner import Learner
@@ -237,7 +238,7 @@ def _stop(config, learner, source, progress, step, stop):
 
 
 def _natural_accuracy(learner, indices):
-  right, _ = measure.score(learner.model, *learner.batch(indices))
+  right, _ = score(learner.model, *learner.batch(indices))
   return float(tf.reduce_mean(tf.cast(right, tf.float32)))
 
 
@@ -261,7 +262,7 @@ def _validate(learner, split, progress, step, stop):
 
 def _measure(learner, split, on_batch=None):
   config = learner.config
-  return measure.measure(learner.model, PGD(**dataclasses.asdict(config.judge)), split, batch_size=VALIDATION_BATCH,
+  return accuracy.evaluate(learner.model, PGD(**dataclasses.asdict(config.judge)), split, batch_size=VALIDATION_BATCH,
                          seed=config.training.seed, on_batch=on_batch)
 
 

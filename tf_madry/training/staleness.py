@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.evaluation import measure
+from tf_madry.attacks.losses import score
 from tf_madry.training import loop
 
 FRESH_EVERY = 11  # steps; prime, so that whatever R is, fresh accuracy is looked at at every age of the weights that craft
@@ -23,7 +23,7 @@ def source(learner, batches):
 
 def _accuracy(learner, images, labels):
   """Of the weights as they are, in float32."""
-  right, _ = measure.score(learner.trained, images, labels)
+  right, _ = score(learner.trained, images, labels)
   return float(np.mean(right))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tf_madry import checkpoints, config, datasets
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError, require
-from tf_madry.evaluation import measure
+from tf_madry.evaluation import accuracy
 from tf_madry.runtime import devices
 from tf_madry.studies.lab import cache, machines, recording
 from tf_madry.training import loop
@@ -300,7 +300,7 @@ class Lab:
       source: the `Network` to craft on; None: the same one (white-box).
 
     Returns:
-      The fields of `measure.Result`, `k`, and `right`: the outcome of each example, see `unpack_right`.
+      The fields of `accuracy.Result`, `k`, and `right`: the outcome of each example, see `unpack_right`.
     """
     attack = PGD(k=k)
     key = {"of": self.name(network), "step": step, "source": source and self.name(source), "attack": repr(attack),
@@ -311,7 +311,7 @@ class Lab:
       crafted_on = self._model("source", source) if source else None
       examples = spread(getattr(self.data, split), key["n"])
       right = np.zeros(len(examples), bool)
-      result = measure.measure(model, attack, examples, source=crafted_on, seed=self.options.seed, right=right)
+      result = accuracy.evaluate(model, attack, examples, source=crafted_on, seed=self.options.seed, right=right)
       return dataclasses.asdict(result) | {"k": k, "right": pack_right(right)}
 
     result = self.remember(key, compute)

@@ -12,7 +12,7 @@ import numpy as np
 
 import tf_madry
 from tf_madry.errors import UserError
-from tf_madry.evaluation import measure
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.runtime import files
 from tf_madry.studies.lab import cache
 from tf_madry.studies.output import plots
@@ -177,7 +177,7 @@ def percent(accuracy, n=None):
   """An accuracy for people, with its 95 % interval if n is given."""
   if n is None:
     return f"{accuracy:.1%}"
-  low, high = measure.wilson(accuracy, n)
+  low, high = wilson(accuracy, n)
   return f"{accuracy:.1%} ({low:.1%}–{high:.1%})"
 
 

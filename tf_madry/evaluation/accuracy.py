@@ -1,17 +1,22 @@
-"""Accuracy and loss of a model, natural and under attack."""
+"""Accuracy and loss of a model, natural and under one attack, which is made on every example."""
 
 import dataclasses
-import math
+import sys
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from tf_madry import datasets
-from tf_madry.attacks.standing import Restarts, score
-from tf_madry.runtime import numerics, seeds
-
-TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
+from tf_madry.attacks.base import Attack, Model
+from tf_madry.attacks.losses import score
+from tf_madry.checkpoints import LoadedModel
+from tf_madry.evaluation.intervals import wilson
+from tf_madry.evaluation.verify import allowed
+from tf_madry.runtime import seeds
+from tf_madry.runtime.text import duration, percent_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,41 +31,37 @@ class Result:
   attack: str
   n: int
   natural_accuracy: float
-  natural_interval: tuple
+  natural_interval: tuple[float, float]
   natural_loss: float
   adversarial_accuracy: float
-  adversarial_interval: tuple
+  adversarial_interval: tuple[float, float]
   adversarial_loss: float
   seconds: float
 
 
-def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_batch=None, adversarial=None,
-            right=None):
+def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Model | None = None, batch_size: int = 200,
+             seed: int = 0, on_batch: Callable[[int, float, float], None] | None = None,
+             adversarial: np.ndarray | None = None, right: np.ndarray | None = None) -> Result:
   """Runs an attack on every example of a split and counts what stands.
 
   Args:
     model: maps float32 images to logits.
-    attack: called as `attack(model, images, labels, seed=…)`; its `epsilon` is the radius of the ball.
-    split: `datasets.Split`.
-    source: the model to attack, when it is not the one that is measured (black-box, transfer). Restarts attack it as
-      long as the one that is measured stands.
+    attack: the attack; an ensemble is run by `suite.run`.
+    split: the examples.
+    source: the model to attack, when it is not the one that is measured (black-box, transfer).
     batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
     seed: of the attack.
     on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
     adversarial: float32 array [n, height, width, channels] to fill with the images that were counted: the attack's, or
       the natural one where only that is wrong or allowed.
     right: bool array [n] to fill with whether each example counted as right under attack.
-
-  Returns:
-    `Result`.
   """
   began = time.monotonic()
   natural_right, adversarial_right, natural_loss, adversarial_loss = [], [], [], []
-  judged = {"target": model} if isinstance(attack, Restarts) else {}
   for start in range(0, len(split), batch_size):
     images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
     labels = tf.constant(split.labels[start:start + batch_size])
-    attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"), **judged)
+    attacked = attack(source or model, images, labels, seed=seeds.key(seed, start, "evaluation"))
     inside = allowed(images.numpy(), attacked.numpy(), attack.epsilon)
     attacked = tf.where(inside[:, np.newaxis, np.newaxis, np.newaxis], attacked, images)
     natural, loss = score(model, images, labels)
@@ -81,53 +82,32 @@ def measure(model, attack, split, *, source=None, batch_size=200, seed=0, on_bat
                 _mean(adversarial_loss), time.monotonic() - began)
 
 
-def allowed(natural, found, epsilon):
-  """Which images an attack may return: every pixel within ε of the natural one, and in [0, 1].
-
-  Args:
-    natural, found: float32 arrays [batch, height, width, channels].
-    epsilon: radius of the ball.
-
-  Returns:
-    bool array [batch].
-  """
-  # In float64: the difference of two float32 numbers would be rounded again.
-  distance = np.abs(found.astype(np.float64) - natural).max((1, 2, 3))
-  return (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2, 3)) & (found <= 1).all((1, 2, 3))
+def run(loaded: LoadedModel, attack: Attack, split: datasets.Split, *, source: LoadedModel | None = None,
+        batch_size: int, seed: int, adversarial: np.ndarray | None = None) -> Result:
+  """As `evaluate`, of loaded models, with a progress bar in a terminal."""
+  with progress_bar(len(split)) as bar:
+    def show(done, natural, attacked):
+      bar.set_postfix(nat=f"{natural:.2%}", adv=f"{attacked:.2%}")
+      bar.update(done - bar.n)
+    return evaluate(loaded.model, attack, split, source=source and source.model, batch_size=batch_size, seed=seed,
+                    on_batch=show, adversarial=adversarial)
 
 
-@numerics.float32()
-@tf.function(reduce_retracing=True)
-def _classify(model, images):
-  return tf.argmax(model(images), -1, tf.int32)
+def progress_bar(total: int, name: str | None = None) -> tqdm:
+  """A bar that counts examples in a terminal, and nothing elsewhere."""
+  return tqdm(total=total, desc=name, unit="example", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
 
 
-def predict(model, images, batch_size):
-  """The class that a model takes each image for.
-
-  Args:
-    model: maps images to logits.
-    images: float32 array [n, height, width, channels].
-    batch_size: examples at a time.
-
-  Returns:
-    int32 array [n].
-  """
-  return np.concatenate([_classify(model, tf.constant(images[start:start + batch_size])).numpy()
-                         for start in range(0, len(images), batch_size)])
+def lines(result: Result, title: str) -> Iterator[str]:
+  """A `Result` as lines of text, the first of which begins with what was evaluated."""
+  def accuracy(value, interval):
+    return f"{value:7.2%}  (95 % interval {percent_interval(interval)})"
+  yield f"{title}; {duration(result.seconds)}, compiling included"
+  yield f"attack: {result.attack}"
+  yield f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  loss {result.natural_loss:.4f}"
+  yield (f"adversarial:  {accuracy(result.adversarial_accuracy, result.adversarial_interval)}  "
+         f"loss {result.adversarial_loss:.4f}")
 
 
 def _mean(parts):
   return float(np.concatenate(parts).mean(dtype=np.float64))
-
-
-def wilson(accuracy, n, z=1.959964):
-  """The 95 % interval of a proportion that was measured on n examples (Wilson 1927).
-
-  Returns:
-    (low, high), both in [0, 1].
-  """
-  centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
-  half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-  # Accuracies of 0 and 1 are ends of their intervals, which rounding can put a hair inside.
-  return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))

@@ -1,115 +1,107 @@
-"""Several attacks on the same examples, each only on those that still stand, with a record that survives a stop.
+"""What several attacks did to the same examples, in a file that survives a stop.
 
-The suite and the leaderboard are lists of such trials. The record is one .npz file, replaced after every batch.
+The record is one .npz file. It is named after the digest of the weights, the examples and the settings, so that it is
+never taken for that of something else.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import sys
-import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 import tf_madry
 from tf_madry import checkpoints, datasets
-from tf_madry.evaluation import measure
-from tf_madry.evaluation.on_disk import progress_bar
-from tf_madry.runtime import files, seeds
+from tf_madry.attacks.base import Attack, Model
+from tf_madry.evaluation import verify
+from tf_madry.runtime import files
 
 
 class Trial(NamedTuple):
   """An attack to try: `restart` tells runs of the same attack apart, `source` is another model to craft on."""
 
-  attack: object
+  attack: Attack
   restart: int = 0
-  source: object = None
+  source: Model | None = None
 
 
-class Trials:
+class Record:
   """What some attacks do to the examples of a split that a model gets right, as far as it is known.
 
   Args:
     model: maps float32 images to logits.
-    split: `datasets.Split`.
-    trials: {name: `Trial`}.
+    split: the examples.
+    trials: the attacks by name.
     epsilon: radius of the ball that adversarial examples have to lie in.
     seed: of the attacks.
     batch_size: examples at a time; random starts depend on it, what is known already does not.
-    folder: where the record is kept; None: nowhere. Its file is named after the digest of the weights, the examples and
-      the settings, so that a record is never taken for that of something else.
+    folder: where the record is kept; None: nowhere.
 
   Attributes:
     right: bool [n], which examples the model gets right without an attack.
     adversarial: float32 [n, height, width, channels], adversarial images of the broken examples, natural ones of the
       others.
     resumed: whether there was a record to go on from.
-    model, split, trials, batch_size: as given.
+    model, split, trials, epsilon, seed, batch_size: as given.
   """
 
-  def __init__(self, model, split, trials, *, epsilon, seed=0, batch_size=200, folder=None):
-    self.right = measure.predict(model, datasets.as_float(split.images), batch_size) == split.labels
+  def __init__(self, model: Model, split: datasets.Split, trials: dict[str, Trial], *, epsilon: float, seed: int = 0,
+               batch_size: int = 200, folder: str | None = None):
+    self.right = verify.predict(model, datasets.as_float(split.images), batch_size) == split.labels
     self.adversarial = datasets.as_float(split.images)
     self.model, self.split, self.trials, self.batch_size = model, split, trials, batch_size
-    self._epsilon, self._seed = epsilon, seed
+    self.epsilon, self.seed = epsilon, seed
     self._rows = {name: row for row, name in enumerate(trials)}
     self._tried = np.zeros((len(trials), len(split)), bool)
     self._broken = np.zeros_like(self._tried)
     self._seconds = np.zeros(len(trials))
-    self._identity = json.dumps({
-        "version": tf_madry.__version__, "weights": digest(model), "seed": seed, "epsilon": epsilon,
-        "examples": _digest([split.images, split.labels]),
-        "trials": {name: [repr(trial.attack), trial.restart, trial.source and digest(trial.source)]
-                   for name, trial in trials.items()}})
-    self._path = folder and os.path.join(folder, f"{hashlib.sha256(self._identity.encode()).hexdigest()[:16]}.npz")
+    self._identity, self._path = "", None
     if folder:
+      self._identity = json.dumps({
+          "version": tf_madry.__version__, "weights": digest(model), "seed": seed, "epsilon": epsilon,
+          "examples": _digest([split.images, split.labels]),
+          "trials": {name: [repr(trial.attack), trial.restart, trial.source and digest(trial.source)]
+                     for name, trial in trials.items()}})
+      name = hashlib.sha256(self._identity.encode()).hexdigest()[:16]
+      self._path = os.path.join(folder, f"{name}.npz")
       files.remove_temporary(folder)
     self.resumed = self._load()
 
-  def tried(self, *names):
+  def tried(self, *names: str) -> np.ndarray:
     """Which examples all of these attacks were tried on, bool [n]."""
     return self._tried[[self._rows[name] for name in names]].all(0)
 
-  def broken(self, *names):
+  def broken(self, *names: str) -> np.ndarray:
     """Which examples at least one of these attacks broke, bool [n]."""
     return self._broken[[self._rows[name] for name in names]].any(0)
 
-  def standing(self, *names):
+  def standing(self, *names: str) -> np.ndarray:
     """Which examples the model gets right whatever these attacks found, bool [n]."""
     return self.right & ~self.broken(*names)
 
-  def seconds(self, *names):
+  def seconds(self, *names: str) -> float:
     """How long these attacks have taken, compiling included."""
     return float(self._seconds[[self._rows[name] for name in names]].sum())
 
-  def run(self, *names):
-    """Tries these attacks in order, each on what stands against all of them as far as is known.
+  def add(self, name: str, numbers: np.ndarray, found: np.ndarray, breaks: np.ndarray, seconds: float) -> None:
+    """Adds what an attack did to a batch, and writes the file anew.
 
-    After each batch the record is on disk; in a terminal a bar shows how far the last attack is.
+    Args:
+      name: of the attack.
+      numbers: of the examples that it was tried on, [batch].
+      found: what it returned, float32 [batch, height, width, channels].
+      breaks: which of these images are adversarial, bool [batch].
+      seconds: how long it took.
     """
-    for name in names:
-      with progress_bar(int((self.standing(*names) | self.tried(name)).sum()), name) as bar:
-        while len(numbers := np.flatnonzero(self.standing(*names) & ~self.tried(name))[:self.batch_size]):
-          bar.set_postfix(accuracy=f"{self.standing(*names).mean():.2%}")
-          bar.update(int(self.tried(name).sum()) - bar.n)
-          self._try(name, numbers)
-          self._save()
-
-  def _try(self, name, numbers):
-    attack, restart, source = self.trials[name]
-    natural, labels = datasets.as_float(self.split.images[numbers]), self.split.labels[numbers]
-    key = seeds.key(seeds.key(self._seed, restart, "restart"), numbers[0], "evaluation")
-    began = time.monotonic()
-    found = attack(source or self.model, tf.constant(natural), tf.constant(labels), seed=key).numpy()
-    breaks = is_adversarial(self.model, natural, found, labels, self._epsilon)
     row = self._rows[name]
-    self._seconds[row] += time.monotonic() - began
+    self._seconds[row] += seconds
     self._tried[row, numbers] = True
     self._broken[row, numbers[breaks]] = True
     self.adversarial[numbers[breaks]] = found[breaks]
+    self._save()
 
   def _save(self):
     if not self._path:
@@ -147,38 +139,14 @@ def _require_like(arrays, name, own):
     raise checkpoints.DamagedError(f"{name} is missing or of another shape")
 
 
-def is_adversarial(model, natural, found, labels, epsilon):
-  """Which images are adversarial: in the ball, in [0, 1], and not taken for what they are, by the model in float32.
-
-  Args:
-    model: maps float32 images to logits.
-    natural, found, epsilon: as for `measure.allowed`.
-    labels: int32 [batch].
-
-  Returns:
-    bool [batch].
-  """
-  return measure.allowed(natural, found, epsilon) & (measure.predict(model, found, len(found)) != labels)
-
-
-def digest(model):
+def digest(model: Model) -> str:
   """A short name for a model's weights: the start of their SHA-256."""
   return _digest(variable.numpy() for variable in model.variables)
 
 
-def _digest(arrays):
+def _digest(arrays: Iterable[np.ndarray]) -> str:
   hashed = hashlib.sha256()
   for array in arrays:
     hashed.update(f"{array.dtype}{array.shape}".encode())
     hashed.update(np.ascontiguousarray(array))
   return hashed.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def interruptible():
-  """Says, when a signal ends the block, that nothing is lost."""
-  try:
-    yield
-  except (KeyboardInterrupt, SystemExit):
-    print("stopped; the same command goes on from here", flush=True)
-    raise

@@ -1,0 +1,90 @@
+"""What an attack is, and what all of them ask of their arguments."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tf_madry.attacks.losses import FEWEST_CLASSES, require_classes
+from tf_madry.errors import require
+
+Model = Callable[[tf.Tensor], tf.Tensor]  # from float32 images [batch, height, width, channels] to logits
+Seed = int | tf.Tensor  # see `seeds.key`
+
+
+class Cost(NamedTuple):
+  """What an attack asks of a model for one example that stands to the end."""
+
+  gradients: int  # forward and backward passes
+  forwards: int  # forward passes alone
+
+
+class Attack(Protocol):
+  """A search for adversarial images in the ℓ∞ ball: a frozen dataclass, whose `repr` says all to run it again."""
+
+  @property
+  def epsilon(self) -> float:
+    """Radius of the ball, in units of the pixel range."""
+
+  @property
+  def randomised(self) -> bool:
+    """Whether another seed is another attack."""
+
+  @property
+  def fewest_classes(self) -> int:
+    """How many classes a model has to tell apart for the attack to be defined."""
+
+  def cost(self, num_classes: int) -> Cost:
+    """What it asks of a model of so many classes."""
+
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+    """Attacks a batch.
+
+    Args:
+      model: the model to craft on.
+      images: [batch, height, width, channels] in [0, 1].
+      labels: classes, integers [batch].
+      seed: the same one gives the same images.
+
+    Returns:
+      float32 images of the same shape, in the ball and in [0, 1].
+
+    Raises:
+      UserError: pixels outside [0, 1], not one label an image, or a model of too few classes.
+    """
+
+
+class Ensemble(Protocol):
+  """Attacks that run one after another, each on what those before it left standing (`evaluation.runner`)."""
+
+  @property
+  def epsilon(self) -> float:
+    """Radius of the ball, in units of the pixel range."""
+
+  def members(self) -> dict[str, Attack]:
+    """The attacks by name, in the order in which they run."""
+
+
+def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """The arguments of an attack as float32 and int32 tensors.
+
+  Raises:
+    UserError: pixels outside [0, 1], or not one label an image.
+  """
+  images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+  require(labels.shape == images.shape[:1], "shape of labels", tuple(labels.shape), f"{tuple(images.shape[:1])}")
+  if tf.size(images) > 0:
+    low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    require(low >= 0 and high <= 1, "range of pixels", (low, high), "numbers from 0 to 1")
+  return images, labels
+
+
+def num_classes(model: Model, images: tf.Tensor) -> int:
+  """How many logits the model has."""
+  return model(images[:1]).shape[-1]
+
+
+def require_enough_classes(loss: str, model: Model, images: tf.Tensor) -> None:
+  """As `losses.require_classes`; asks the model, which takes time, only where the loss is particular."""
+  if FEWEST_CLASSES[loss] > 2:
+    require_classes(loss, num_classes(model, images))

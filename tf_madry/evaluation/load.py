@@ -1,0 +1,22 @@
+"""What is evaluated, by name: the examples, and the models that attacks are crafted on."""
+
+from tf_madry import checkpoints, datasets
+from tf_madry.errors import require
+
+SPLITS = ("test", "validation", "train")
+
+
+def load_source(path: str, target: checkpoints.LoadedModel) -> checkpoints.LoadedModel:
+  """Loads the model to craft on; `UserError` unless it takes the same images and tells as many classes apart."""
+  source = checkpoints.load_model(path)
+  for what in ("input_shape", "output_shape"):
+    theirs, ours = (getattr(loaded.model, what)[1:] for loaded in (source, target))
+    require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs, f"{ours}, as of {target.path!r}")
+  return source
+
+
+def choose_split(dataset: str, split: str, num_examples: int | None = None) -> datasets.Split:
+  """The first `num_examples` (None: all) of a split of a data set."""
+  require(split in SPLITS, "split", split, ", ".join(SPLITS))
+  chosen = getattr(datasets.load(dataset), split)
+  return chosen if num_examples is None else chosen.head(num_examples)

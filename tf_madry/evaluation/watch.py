@@ -1,0 +1,99 @@
+"""The challenge's endless evaluation: each new checkpoint of a run, as it appears, until Ctrl-C."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tf_madry import checkpoints
+from tf_madry import config as configs
+from tf_madry.datasets import Split
+from tf_madry.errors import UserError, require
+from tf_madry.evaluation import accuracy, report
+from tf_madry.evaluation.load import choose_split
+from tf_madry.models import network
+
+POLL_SECONDS = 2.0
+
+Evaluation = Callable[[checkpoints.LoadedModel, Split], accuracy.Result]
+
+
+def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split: str, num_examples: int | None, *,
+          seed: int) -> None:
+  """Measures each new checkpoint until Ctrl-C, and writes into model_dir/eval for TensorBoard.
+
+  Args:
+    model_dir: a training run's directory; it may have no checkpoint yet.
+    prepare: called with the run's `Config`, returns what measures a checkpoint.
+    split: name in `load.SPLITS`.
+    num_examples: how many of its examples; None for all.
+    seed: of the attack, for what is printed.
+
+  Raises:
+    UserError: there is no such directory, it is one of the challenge's or cannot be written, or what is asked for is not
+      to be had.
+  """
+  require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
+  require(checkpoints.list_paths(model_dir) or not network.find_challenge_checkpoint(model_dir), "model_dir", model_dir,
+          "a directory that train.py writes to; the checkpoints of the challenge's code are evaluated without --watch")
+  # What is wrong is said now, not when there is a checkpoint. A run that has not written its config yet may be the
+  # paper's.
+  path = os.path.join(model_dir, "config.json")
+  config, _ = configs.resolve({}, path=path if os.path.exists(path) else None)
+  choose_split(config.training.dataset, split, num_examples)
+  prepare(config)
+  writer = _summary_writer(os.path.join(model_dir, "eval"))
+  model = None
+  try:
+    for fresh in _checkpoints(model_dir):
+      if model:  # one model for all weights: everything that was compiled for it serves again
+        model.set_weights(fresh.model.get_weights())
+        fresh = fresh._replace(model=model)
+      model = fresh.model
+      examples = choose_split(fresh.config.training.dataset, split, num_examples)
+      result = prepare(fresh.config)(fresh, examples)
+      title = report.title(fresh, split, len(examples), seed)
+      print("\n".join(accuracy.lines(result, title)), flush=True)
+      _summarise(writer, fresh.step, result)
+  except KeyboardInterrupt:
+    print("stopped")
+  finally:
+    writer.close()
+
+
+def _checkpoints(model_dir):
+  """Yields the newest checkpoint as a `LoadedModel`, then each newer one as it appears, without an end."""
+  seen, waiting = None, False
+  while True:
+    newest = next(iter(checkpoints.list_paths(model_dir)), None)
+    if newest in (None, seen):
+      if not waiting:
+        print("no checkpoint yet, waiting" if newest is None else "waiting for the next checkpoint", flush=True)
+      waiting = True
+      time.sleep(POLL_SECONDS)
+      continue
+    waiting, seen = False, newest
+    try:
+      yield checkpoints.load_model(newest)
+    except UserError as error:  # removed by the run, or damaged: the next one will do
+      print(f"warning: {error}", file=sys.stderr)
+
+
+def _summary_writer(folder):
+  try:
+    return tf.summary.create_file_writer(folder)
+  except tf.errors.OpError as error:
+    raise UserError(f"{folder!r} cannot be made or written") from error
+
+
+def _summarise(writer, step, result):
+  # Under the challenge's tags: adversarial values twice, to lie over the training curve and over other runs.
+  with writer.as_default(step=step):
+    for suffix in ("adv eval", "adv"):
+      tf.summary.scalar(f"xent {suffix}", result.adversarial_loss)
+      tf.summary.scalar(f"accuracy {suffix}", result.adversarial_accuracy)
+    tf.summary.scalar("xent nat", result.natural_loss)
+    tf.summary.scalar("accuracy nat", result.natural_accuracy)
+  writer.flush()
