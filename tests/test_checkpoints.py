@@ -1,5 +1,3 @@
-import errno
-import fcntl
 import os
 import pathlib
 import shutil
@@ -217,13 +215,3 @@ def test_what_killed_writers_left_behind_goes(tmp_path):
     checkpoints.prepare(str(tmp_path))
   assert sorted(os.listdir(tmp_path)) == [".lock", ".tmp-abc", "checkpoints"]  # the outer may be somebody else's
   assert sorted(os.listdir(tmp_path / "checkpoints")) == [".tmp-folder", os.path.basename(path)]
-
-
-def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch):
-  def fails(*arguments):
-    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-  monkeypatch.setattr(fcntl, "flock", fails)
-  with pytest.raises(UserError, match=r"^record '.*' cannot be locked: No locks available$"), \
-      files.exclusive(str(tmp_path), "record"):
-    pass

@@ -1,15 +1,26 @@
-"""Files that are written whole or not at all, and directories that one run has to itself."""
+"""Files that are written whole or not at all, and directories that one run has to itself.
+
+Not every file system can do all of it: shared folders of virtual machines, old CIFS and some
+Lustre refuse to lock, or to confirm what was written. There, what can be done is, and once it is
+said what is not.
+"""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 
 from tf_madry.errors import UserError
 
 LOCK = ".lock"
 TEMPORARY = ".tmp-"  # how the names of files begin that are not whole yet
+# How a file system says that it has no such thing, which is no failure of what it has.
+LACKING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EACCES, errno.EPERM)
+UNCONFIRMED = "does not confirm what is written (fsync): the last of it may be lost with the power"
+UNLOCKED = "has no locks (flock): nothing keeps two runs from writing here at a time"
 
 
 @contextlib.contextmanager
@@ -21,21 +32,41 @@ def replacing(path):
     with os.fdopen(descriptor, "wb") as file:
       yield file
       file.flush()
-      os.fsync(file.fileno())
+      with _if_it_can(folder, UNCONFIRMED):
+        os.fsync(file.fileno())
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
+    with contextlib.suppress(OSError):  # some mounts decide themselves who may read
+      os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
     os.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(FileNotFoundError):
       os.remove(temporary)
     raise
   # Without this the rename itself may be lost with the power.
-  directory = os.open(folder, os.O_RDONLY)
+  with _if_it_can(folder, UNCONFIRMED):  # a folder that can be written may be closed to readers
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+      os.fsync(directory)
+    finally:
+      os.close(directory)
+
+
+@contextlib.contextmanager
+def _if_it_can(folder, lack):
+  """For what the file system of a folder may refuse altogether: then says once what it lacks, and goes on."""
   try:
-    os.fsync(directory)
-  finally:
-    os.close(directory)
+    yield
+  except OSError as error:
+    if error.errno not in LACKING:
+      raise
+    told = (os.stat(folder).st_dev, lack)
+    if told not in _told:
+      _told.add(told)
+      print(f"note: the file system of {folder!r} {lack}", file=sys.stderr)
+
+
+_told = set()
 
 
 @contextlib.contextmanager
@@ -94,13 +125,17 @@ def _missing(folder):
 
 def _lock(folder, name):
   """Makes a folder and locks it; returns the descriptor that holds the lock."""
+  path = os.path.join(folder, LOCK)
   try:
     os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+    # That of a colleague, who made the folder for both, may be there to be read alone.
+    foreign = os.path.exists(path) and not os.access(path, os.W_OK)
+    descriptor = os.open(path, os.O_RDONLY if foreign else os.O_RDWR | os.O_CREAT, 0o666)
   except OSError as error:
     raise UserError(f"{name} {folder!r} cannot be written: {error.strerror}") from error
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _if_it_can(folder, UNLOCKED):
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
     os.close(descriptor)
     raise UserError(f"{name} {folder!r} is in use by another run; choose another one") from error
