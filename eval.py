@@ -113,7 +113,7 @@ def make_attack(config, target=None):
   """The attack that the flags and, where they say nothing, a model's `Config` ask for; `target` as in `Restarts`."""
   from tf_madry import attacks
   given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
-  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.judge), restarts=FLAGS.restarts, target=target)
+  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.evaluation_attack), restarts=FLAGS.restarts, target=target)
 
 
 def prepare_watch(config):
@@ -128,7 +128,7 @@ def prepare_watch(config):
 def epsilon_of(config):
   """ε by --epsilon, or as in training."""
   given = {} if FLAGS.epsilon is None else {"epsilon": FLAGS.epsilon}
-  return dataclasses.replace(config.judge, **given).epsilon
+  return dataclasses.replace(config.evaluation_attack, **given).epsilon
 
 
 def run_attack(loaded, split, sources):

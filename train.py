@@ -3,6 +3,7 @@
     python train.py --k 8
 """
 
+import functools
 import time
 
 from absl import flags
@@ -14,7 +15,7 @@ cli.define_training_flags()
 flags.DEFINE_float("minutes", None, "make the run as long as fits into so many, start included, at the measured speed")
 
 
-def main():
+def main() -> int:
   """Returns the exit code."""
   began, minutes = time.monotonic(), flags.FLAGS.minutes
   require(minutes is None or 0 < minutes < float("inf"), "minutes", minutes, "a number above 0")
@@ -23,9 +24,10 @@ def main():
   stale = config.training.staleness or config.training.staleness_reload
   require(minutes is None or not stale, "minutes", minutes, "nothing when there is a staleness")
   cli.load_tensorflow()
-  from tf_madry.training import loop, staleness
+  from tf_madry.training import loop, pacing, staleness
+  choose_steps = functools.partial(pacing.steps_within, minutes=minutes, began=began) if minutes else None
   try:
-    loop.train(config, resume=flags.FLAGS.resume, make_source=staleness.source, minutes=minutes, began=began)
+    loop.train(config, resume=flags.FLAGS.resume, make_stepper=staleness.stepper, choose_steps=choose_steps)
   except loop.Stopped as stopped:
     return stopped.exit_code
   return 0

@@ -178,8 +178,8 @@ class Config:
             "xent in a recipe that replays its batches: one gradient serves attack and training")
 
   @property
-  def judge(self):
-    """The `AttackConfig` that a run is judged by unless something else is asked for: the one that it trains against.
+  def evaluation_attack(self):
+    """The `AttackConfig` that a run is evaluated with unless something else is asked for: the one that it trains against.
 
     Of a recipe that replays its batches, whose κ and α are no attack from a fresh start, only ε is taken; the rest is the
     paper's (§6).

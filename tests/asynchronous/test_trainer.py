@@ -16,7 +16,8 @@ from tf_madry.config import AsyncConfig
 from tf_madry.evaluation import accuracy
 from tf_madry.training import loop
 from tf_madry.training.learner import Learner
-from tf_madry.training.optimizer import rate
+from tf_madry.training.schedule import rate
+from tf_madry.training.step import AdversarialStep
 
 
 class NobodyCrafts:
@@ -63,24 +64,10 @@ def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path
   stepper = trainer.Asynchronous(ours, batches, make_pool=NobodyCrafts)
   stepper.restore(types.SimpleNamespace(step=25, arrays={}))  # a ticket further than the run has steps
   stepper(5)
-  theirs.learn(*theirs.craft(batches.indices(25), 25), 5)
+  step = AdversarialStep(theirs)
+  step.learn(*step.craft(batches.indices(25), 25), 5)
   assert float(ours.optimizer.learning_rate) == float(rate("linear", settings.training.learning_rate, 0.5))
   assert all(np.array_equal(*pair) for pair in zip(ours.model.weights, theirs.model.weights, strict=True))
-
-
-def test_a_synchronous_run_takes_up_what_an_asynchronous_one_had_in_flight():
-  taken = []
-  learner = types.SimpleNamespace(step=lambda indices, step: taken.append(int(indices)))
-  batches = types.SimpleNamespace(indices=lambda number: number)
-  tickets = {"tickets/next_ticket": np.int64(9), "tickets/returned": np.int64([3, 4, 7])}  # 0-2, 5, 6 and 8 are done
-  for steps, left in ((range(6, 7), [4, 7]), (range(7, 11), None)):  # with a stop in between
-    source = loop.Synchronous(learner, batches)
-    source.restore(types.SimpleNamespace(arrays=tickets, step=steps[0]))
-    for step in steps:
-      source(step)
-    tickets = source.arrays()
-    assert tickets == {} if left is None else tickets["tickets/returned"].tolist() == left
-  assert taken == [3, 4, 7, 9, 10]
 
 
 def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, monkeypatch, capfd):

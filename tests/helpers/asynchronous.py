@@ -24,7 +24,7 @@ def config(model_dir, **settings):
 def train(config, placement):
   """Trains with one worker on this machine."""
   pool = functools.partial(LocalPool, placements=[placement])
-  return loop.train(config, make_source=functools.partial(trainer.Asynchronous, make_pool=pool))
+  return loop.train(config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=pool))
 
 
 def begin(folder, *flags, script="async_train.py", **options):

@@ -1,4 +1,4 @@
-"""The network and its optimizer: the same mathematics in quicker forms."""
+"""The network: the same mathematics in quicker forms."""
 
 import keras
 import numpy as np
@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tf_madry import datasets
 from tf_madry.models import network, thresholds
-from tf_madry.training import optimizer
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (6, 10, 2), (27, 28, 1), (8, 8, 6)])
@@ -60,25 +59,6 @@ def test_the_widened_network_of_thresholds_is_the_papers_and_computes_the_same(s
   wide.set_weights(thresholds.widen(narrow.weights, [weight.shape for weight in wide.weights]))
   images = tf.random.stateless_uniform((5, *shape), (1, 2))
   np.testing.assert_allclose(wide(images), narrow(images), rtol=1e-4, atol=1e-4)
-
-
-def test_adam_is_that_of_keras():
-  ours, theirs = tf.Variable([1.0, -2.0, 3.0]), tf.Variable([1.0, -2.0, 3.0])
-  quick, known = optimizer.Adam(0.1, epsilon=1e-8), keras.optimizers.Adam(0.1, epsilon=1e-8)
-  for step in range(5):
-    gradient = tf.random.stateless_normal([3], (step, 0))
-    quick.apply_gradients([(gradient, ours)])
-    known.apply_gradients([(gradient, theirs)])
-  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-  assert int(quick.iterations) == 5
-
-
-def test_schedules_rise_and_fall():
-  rates = [float(optimizer.rate("linear", 2.0, tf.constant(done))) for done in (0.0, 0.05, 0.1, 0.55, 1.0)]
-  np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-6)
-  assert float(optimizer.rate("constant", 2.0, tf.constant(0.9))) == 2
-  np.testing.assert_allclose([float(optimizer.ramp(0.2, tf.constant(done))) for done in (0.0, 0.1, 0.2, 0.9)], [0, 0.5, 1, 1])
-  assert float(optimizer.ramp(0.0, tf.constant(0.0))) == 1
 
 
 def test_precisions_agree_on_what_they_compute():

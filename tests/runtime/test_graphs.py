@@ -9,6 +9,7 @@ from tf_madry import config, datasets
 from tf_madry.attacks import APGD, APGDT, PGD, MultiTargeted
 from tf_madry.models import network
 from tf_madry.training.learner import Learner
+from tf_madry.training.synchronous import step_of
 
 IMAGES, LABELS = tf.fill((8, 28, 28, 1), 0.5), tf.range(8)
 ATTACKS = [PGD(k=2), APGD(k=2), APGDT(k=2, targets=1), MultiTargeted(k=2)]
@@ -52,5 +53,6 @@ def test_gradients_of_attacks_run_the_quick_kernel(tmp_path, instance):
 @pytest.mark.parametrize("instance", range(2))
 def test_training_steps_run_the_quick_kernel(tmp_path, recipe, instance):
   learner = Learner(config.resolve(STEPS[recipe] | {"seed": instance}, recipe)[0], datasets.load())
+  step = step_of(learner)
   indices = tf.range(learner.config.training.drawn)
-  require_quick_kernel(ran(lambda: learner.step(indices, tf.constant(0)), tmp_path))
+  require_quick_kernel(ran(lambda: step.run(indices, tf.constant(0)), tmp_path))

@@ -99,7 +99,7 @@ def test_a_stopped_network_goes_on_and_recording_does_not_change_it(tmp_path, ti
   assert all(np.array_equal(ours[name], theirs[name]) for name in theirs if name != "elapsed")
   config = straight.config
   plain = networks.config.resolve(config.values() | {"model_dir": str(tmp_path / "plain")})[0]
-  loop.train(plain, make_source=simulated.source)
+  loop.train(plain, make_stepper=simulated.stepper)
   alone = checkpoints.read_newest(str(tmp_path / "plain")).arrays
   assert all(np.array_equal(alone[name], theirs[name]) for name in alone if name != "elapsed")
 

@@ -19,6 +19,7 @@ from tf_madry.evaluation import verify
 from tf_madry.models import network
 from tf_madry.runtime import numerics
 from tf_madry.training import learner as learner_lib
+from tf_madry.training.synchronous import step_of
 
 SETTINGS = ({"image_data_format": "channels_first"}, {"floatx": "float16"}, {"floatx": "float64"},
             {"policy": "mixed_float16"}, {"policy": "float64"})
@@ -56,8 +57,9 @@ def test_training_takes_the_same_steps_under_any_setting(recipe):
   def weights():
     given = {"steps": 3, "batch_size": 8, "k": 2, "precision": "float32"}
     learner = learner_lib.Learner(configs.resolve(given, recipe)[0], SMALL)
-    for step in range(2):
-      learner.step(tf.range(learner.config.training.drawn), tf.constant(step))
+    step = step_of(learner)
+    for number in range(2):
+      step.run(tf.range(learner.config.training.drawn), tf.constant(number))
     return {name: variable.numpy() for name, variable in learner.variables().items()}
 
   expected = weights()

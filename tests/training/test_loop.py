@@ -18,7 +18,8 @@ from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
 from tf_madry.evaluation import accuracy
-from tf_madry.training import loop
+from tf_madry.training import loop, validation
+from tf_madry.training.synchronous import Synchronous
 
 SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 2}
 
@@ -73,7 +74,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
 
 @pytest.mark.parametrize(("number", "fault"), [(1, "signal"), (2, "signal"), (2, "error")])
 def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, monkeypatch, straight, number, fault):
-  monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 50)
+  monkeypatch.setattr(validation, "EXAMPLES", 50)
   settings, measured, original = {"steps": 4, "eval_every": 2}, [], accuracy.evaluate
 
   def cut_short(*arguments, on_batch, **more):
@@ -164,16 +165,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
   loop.train(config(tmp_path, steps=2))
   learner_config = config(tmp_path, steps=9)
 
-  class Explodes(loop.Synchronous):
+  class Explodes(Synchronous):
     def __call__(self, step):
       result = super().__call__(step)
       return result._replace(loss=result.loss * np.float32("nan")) if step == 4 else result
 
   with pytest.raises(UserError, match="the loss is nan at step 5; the last good checkpoint is that of step 2"):
-    loop.train(learner_config, make_source=Explodes)
+    loop.train(learner_config, make_stepper=Explodes)
   assert checkpoints.read_newest(str(tmp_path)).step == 2
   with pytest.raises(UserError, match="the loss is nan at step 5; no step has been saved yet"):
-    loop.train(config(tmp_path / "other", steps=9), make_source=Explodes)
+    loop.train(config(tmp_path / "other", steps=9), make_stepper=Explodes)
 
 
 def test_a_file_in_the_place_of_the_checkpoints_is_found_at_the_start(tmp_path):

@@ -17,8 +17,10 @@ from tf_madry.attacks.pgd import PGD
 from tf_madry.evaluation import accuracy
 from tf_madry.models import network
 from tf_madry.runtime import devices
-from tf_madry.training import loop
+from tf_madry.training import loop, validation
 from tf_madry.training.learner import Learner
+from tf_madry.training.replay import ReplayStep
+from tf_madry.training.synchronous import Synchronous
 
 SMALL = {"k": 3, "lead": 0, "alpha": None, "batch_size": 8, "candidates": 1, "margin": 1.0, "initialization": "he",
          "eval_every": 0, "log_every": 2}
@@ -41,14 +43,15 @@ def same(left, right):
 def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path):
   dataset = datasets.load()
   learner = Learner(config(tmp_path, precision="float32", ramp=0.0), dataset)
+  step = ReplayStep(learner)
   indices = tf.constant([5, 3, 9])
   images, labels = learner.batch(indices)
   expected = PGD(k=1, alpha=0.25, random_start=False)(learner.trained, images, labels) - images
   # The first update changes the weights by nothing: a linear schedule starts at 0.
-  result = learner.step(indices, tf.constant(0))
+  result = step.run(indices, tf.constant(0))
   assert int(learner.optimizer.iterations) == 3
   assert float(tf.reduce_max(tf.abs(result.images - images))) <= 0.3 + 1e-6
-  carried = learner.variables()["carried"].numpy()
+  carried = step.arrays()["carried"]
   assert carried.any(axis=(1, 2, 3)).nonzero()[0].tolist() == [3, 5, 9]
   with pytest.raises(AssertionError):
     np.testing.assert_allclose(learner.batch(indices)[0] + 0.3 * carried[indices.numpy()] / 127, images, atol=0.01)
@@ -61,11 +64,12 @@ def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path)
 def test_steps_before_the_first_update_are_the_attack_alone(tmp_path, k, updates):
   learner = Learner(config(tmp_path, k=k, alpha=0.12, lead=1, precision="float32", ramp=0.0, schedule="constant"),
                     datasets.load())
+  step = ReplayStep(learner)
   indices = tf.constant([0, 1, 2, 3])
   images, labels = learner.batch(indices)
   before = [weight.numpy() for weight in learner.trained.weights]
   expected = PGD(k=1, alpha=0.12, random_start=False)(learner.trained, images, labels)
-  result = learner.step(indices, tf.constant(0))
+  result = step.run(indices, tf.constant(0))
   assert int(learner.optimizer.iterations) == updates
   assert any((weight.numpy() != old).any() for weight, old in zip(learner.trained.weights, before, strict=True))
   if k == 2:  # with more steps, the last images are of weights that have changed
@@ -74,27 +78,29 @@ def test_steps_before_the_first_update_are_the_attack_alone(tmp_path, k, updates
 
 def test_the_carried_perturbation_is_where_the_next_epoch_begins(tmp_path):
   learner = Learner(config(tmp_path, k=1, precision="float32", ramp=0.0), datasets.load())
+  step = ReplayStep(learner)
   indices = tf.constant([0, 1])
   images, _ = learner.batch(indices)
-  np.testing.assert_array_equal(learner.step(indices, tf.constant(0)).images, images)
-  carried = learner.variables()["carried"].numpy()[:2] / 127
-  np.testing.assert_allclose(learner.step(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
+  np.testing.assert_array_equal(step.run(indices, tf.constant(0)).images, images)
+  carried = step.arrays()["carried"][:2] / 127
+  np.testing.assert_allclose(step.run(indices, tf.constant(1)).images, np.clip(images + 0.3 * carried, 0, 1), atol=1e-6)
 
 
 def test_the_hardest_of_the_candidates_are_trained_on(tmp_path):
   learner = Learner(config(tmp_path, candidates=3, batch_size=4, precision="float32"), datasets.load())
+  step = ReplayStep(learner)
   indices = tf.range(100, 112)
   images, labels = learner.batch(indices)
   losses = xent(learner.trained(images), labels).numpy()
   hardest = 100 + np.sort(np.argsort(losses)[-4:])
-  result = learner.step(indices, tf.constant(0))
-  assert learner.variables()["carried"].numpy().any(axis=(1, 2, 3)).nonzero()[0].tolist() == hardest.tolist()
+  result = step.run(indices, tf.constant(0))
+  assert step.arrays()["carried"].any(axis=(1, 2, 3)).nonzero()[0].tolist() == hardest.tolist()
   assert sorted(result.labels.numpy()) == sorted(learner.batch(tf.constant(hardest))[1].numpy())
 
 
 def test_perturbations_begin_at_the_centre_or_at_random_points(tmp_path):
   dataset = datasets.load()
-  begin = {start: Learner(config(tmp_path, random_start=start), dataset).variables()["carried"].numpy()
+  begin = {start: ReplayStep(Learner(config(tmp_path, random_start=start), dataset)).arrays()["carried"]
            for start in (False, True)}
   assert not begin[False].any()
   assert (begin[True].min(), begin[True].max()) == (-127, 127)
@@ -104,17 +110,17 @@ def test_perturbations_begin_at_the_centre_or_at_random_points(tmp_path):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precision):
   def stopping(learner, batches):
-    class Source(loop.Synchronous):
+    class Stepper(Synchronous):
       def __call__(self, step):
         if step == 2:
           os.kill(os.getpid(), signal.SIGTERM)
         return super().__call__(step)
-    return Source(learner, batches)
+    return Stepper(learner, batches)
 
   settings = {"steps": 5, "precision": precision, "candidates": 2}
   loop.train(config(tmp_path / "straight", **settings))
   with pytest.raises(loop.Stopped):
-    loop.train(config(tmp_path / "stopped", **settings), make_source=stopping)
+    loop.train(config(tmp_path / "stopped", **settings), make_stepper=stopping)
   assert arrays(tmp_path / "stopped")["step"] == 3
   loop.train(config(tmp_path / "stopped", **settings))
   assert same(arrays(tmp_path / "stopped"), arrays(tmp_path / "straight"))
@@ -122,10 +128,11 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precisio
 
 def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
   learner = Learner(config(tmp_path, steps=10, precision="bfloat16"), datasets.load())
+  step = ReplayStep(learner)
   average = [weight.numpy() for weight in learner.model.weights]
-  for step in range(3):
-    learner.step(tf.range(8), tf.constant(step))
-    decay = (1 + step) / (10 + step)
+  for number in range(3):
+    step.run(tf.range(8), tf.constant(number))
+    decay = (1 + number) / (10 + number)
     average = [decay * old + (1 - decay) * weight.numpy()
                for old, weight in zip(average, learner.trained.weights, strict=True)]
   for weight, expected in zip(learner.model.weights, average, strict=True):
@@ -139,10 +146,11 @@ def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
 def test_the_result_of_thresholds_is_the_papers_network(tmp_path, precision, averaging):
   dataset = datasets.load()
   learner = Learner(config(tmp_path, initialization="threshold", precision=precision, averaging=averaging, steps=5), dataset)
+  step = ReplayStep(learner)
   images = datasets.as_float(dataset.validation.images[:20])
   np.testing.assert_allclose(learner.model(images), learner.trained(images), atol=1e-4)
-  for step in range(3):
-    learner.step(tf.range(8), tf.constant(step))
+  for number in range(3):
+    step.run(tf.range(8), tf.constant(number))
   assert [weight.shape for weight in learner.model.weights] == [weight.shape for weight in network.build().weights]
   assert learner.trained.count_params() < learner.model.count_params()
   assert np.allclose(learner.model(images), learner.trained(images), atol=1e-4) == (averaging == 0)
@@ -152,12 +160,12 @@ def test_the_result_of_thresholds_is_the_papers_network(tmp_path, precision, ave
 def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
   results = []
 
-  class Source(loop.Synchronous):
+  class Stepper(Synchronous):
     def __call__(self, step):
       results.append(super().__call__(step))
       return results[-1]
 
-  trained = loop.train(config(tmp_path, steps=2, precision=precision), make_source=Source)
+  trained = loop.train(config(tmp_path, steps=2, precision=precision), make_stepper=Stepper)
   row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
   right, losses = score(trained, results[-1].images, results[-1].labels)
   assert (row["adversarial_accuracy"], row["loss"]) == pytest.approx((np.mean(right), np.mean(losses)))
@@ -168,7 +176,7 @@ def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
 
 
 def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 20)
+  monkeypatch.setattr(validation, "EXAMPLES", 20)
   trained = loop.train(config(tmp_path, steps=1, eval_every=1, epsilon=0.1))
   row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
   result = accuracy.evaluate(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
@@ -179,50 +187,16 @@ def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
 def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
   dataset = datasets.load()
   settings = {"precision": "float32", "steps": 10, "batch_size": 2, "candidates": 2}
-  plain = Learner(config(tmp_path, **settings), dataset)
+  plain = ReplayStep(Learner(config(tmp_path, **settings), dataset))
   monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-  compiled = Learner(config(tmp_path, **settings), dataset)
-  for step in range(2):
-    results = [learner.step(tf.range(4), tf.constant(step)) for learner in (plain, compiled)]
+  compiled = ReplayStep(Learner(config(tmp_path, **settings), dataset))
+  for number in range(2):
+    results = [step.run(tf.range(4), tf.constant(number)) for step in (plain, compiled)]
     # In other rounding, a gradient near 0 may have the other sign.
     assert float(results[0].loss) == pytest.approx(float(results[1].loss), rel=0.01)
   with pytest.raises(ValueError, match="jit_compile=True"):
-    plain.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))
-  assert compiled.step.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")
-
-
-class Clock:
-  """Of a machine where nothing takes any time but to look at the clock, a second."""
-
-  def __init__(self):
-    self.now = 0.0
-
-  def monotonic(self):
-    self.now += 1.0
-    return self.now
-
-
-def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, "time", Clock())
-  # A step takes a second, and each that is timed two looks; a little less than 4 s are left to the loop in the end.
-  minutes = (2 * (1 + loop.PACE_STEPS) + 1 + loop.ENDING + 4) / 60
-  loop.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
-  assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
-  loop.train(config(tmp_path / "told", steps=3))
-  assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
-  # The same command goes on with the steps that it once decided on.
-  loop.train(config(tmp_path / "timed"), minutes=minutes, began=0.0)
-  assert arrays(tmp_path / "timed")["step"] == 3
-
-
-def test_minutes_leave_time_for_validations(tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 40)
-  monkeypatch.setattr(loop, "VALIDATION_BATCH", 20)
-  # A batch takes a second, a validation two. Of 14 s two go to that of the end, and each step takes one more for its own.
-  monkeypatch.setattr(loop, "time", Clock())
-  minutes = (2 * (1 + loop.PACE_STEPS) + 2 + 1 + loop.ENDING + 14) / 60
-  loop.train(config(tmp_path, eval_every=2), minutes=minutes, began=0.0)
-  assert json.loads((tmp_path / "config.json").read_text())["steps"] == int(12 / (1 / loop.LOOP_SHARE + 1))
+    plain.run.experimental_get_compiler_ir(tf.range(4), tf.constant(0))
+  assert compiled.run.experimental_get_compiler_ir(tf.range(4), tf.constant(0))(stage="hlo")
 
 
 @pytest.mark.parametrize(("given", "said"), [

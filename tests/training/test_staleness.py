@@ -13,6 +13,7 @@ from tf_madry.attacks import linf
 from tf_madry.attacks.losses import score
 from tf_madry.training import loop, staleness
 from tf_madry.training.learner import Learner
+from tf_madry.training.step import AdversarialStep
 
 SMALL = {"k": 2, "batch_size": 8, "eval_every": 0, "log_every": 2}
 
@@ -23,7 +24,7 @@ def config(model_dir, **settings):
 
 def train(model_dir, **settings):
   """The newest checkpoint's arrays after training."""
-  loop.train(config(model_dir, **settings), make_source=staleness.source)
+  loop.train(config(model_dir, **settings), make_stepper=staleness.stepper)
   return checkpoints.read_newest(str(model_dir)).arrays
 
 
@@ -33,51 +34,50 @@ def same(left, right):
 
 
 class Diary:
-  """A learner that writes down what happens: `crafted`, numbers of batches; `learnt`, the images trained on."""
+  """A step that writes down what happens: `crafted`, numbers of batches; `learnt`, the images trained on."""
 
-  image_shape = (28, 28, 1)
-
-  def __init__(self, config, dataset):
-    self.config, self._learner, self.crafted, self.learnt = config, Learner(config, dataset), [], []
-    self.trained, self.batch = self._learner.trained, self._learner.batch
+  def __init__(self, learner):
+    self._learner, self._step, self.crafted, self.learnt = learner, AdversarialStep(learner), [], []
 
   def craft(self, indices, step):
     self.crafted.append(int(step))
-    self.images = self._learner.craft(indices, step)[0].numpy()
-    return self._learner.craft(indices, step)
+    images, labels = self._step.craft(indices, step)
+    self.images = images.numpy()
+    return images, labels
 
   def learn(self, images, *rest):
     self.learnt.append(images.numpy())
-    return self._learner.learn(images, *rest)
+    return self._step.learn(images, *rest)
 
 
 def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path):
   size, dataset = 3, datasets.load()
-  learner = Diary(config(tmp_path, staleness=size, margin=1.1), dataset)
+  learner = Learner(config(tmp_path, staleness=size, margin=1.1), dataset)
+  diary = Diary(learner)
   batches = datasets.Batches(len(dataset.train), 8, 0)
-  source, made, time_step = staleness.source(learner, batches), {}, -size
+  stepper, made, time_step = staleness.Stale(learner, diary, batches), {}, -size
   for step in range(5):
     result = None
     while result is None:
-      result = source(step)
-      number = learner.crafted[-1]
+      result = stepper(step)
+      number = diary.crafted[-1]
       assert number == time_step + size
-      made[number] = time_step, learner.images
+      made[number] = time_step, diary.images
       time_step += 1
     crafted_at, images = made[step]
     assert time_step - 1 - crafted_at == size
     natural = datasets.as_float(dataset.train.images[batches.indices(step)])
-    assert np.abs(learner.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6  # half a level of the byte it was kept in
-    assert np.abs(learner.learnt[-1] - natural).max() <= 0.33 + 1e-6
-    assert learner.learnt[-1].min() >= 0 and learner.learnt[-1].max() <= 1
-  assert len(learner.crafted) == 5 + size
+    assert np.abs(diary.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6  # half a level of the byte it was kept in
+    assert np.abs(diary.learnt[-1] - natural).max() <= 0.33 + 1e-6
+    assert diary.learnt[-1].min() >= 0 and diary.learnt[-1].max() <= 1
+  assert len(diary.crafted) == 5 + size
 
 
 class Judge(Diary):
   """Also writes down accuracies before each update, in float32: `fresh`, of every batch crafted, and `stale`."""
 
-  def __init__(self, config, dataset):
-    super().__init__(config, dataset)
+  def __init__(self, learner):
+    super().__init__(learner)
     self.fresh, self.stale = [], []
 
   def craft(self, indices, step):
@@ -90,19 +90,22 @@ class Judge(Diary):
     return super().learn(images, labels, step)
 
   def _accuracy(self, images, labels):
-    return np.mean(score(self.trained, images, labels)[0])
+    return np.mean(score(self._learner.trained, images, labels)[0])
 
 
 def test_accuracies_are_of_the_weights_in_float32_and_of_all_steps_of_a_line(tmp_path):
   dataset = datasets.load()
-  learner = Judge(config(tmp_path, staleness=1, batch_size=64, precision="bfloat16"), dataset)
-  source = staleness.source(learner, datasets.Batches(len(dataset.train), 64, 0))
+  learner = Learner(config(tmp_path, staleness=1, batch_size=64, precision="bfloat16"), dataset)
+  judge = Judge(learner)
+  stepper = staleness.Stale(learner, judge, datasets.Batches(len(dataset.train), 64, 0))
   for step in range(4):
-    while source(step) is None:
+    while stepper(step) is None:
       pass
     first = step - step % 2  # of those that a line speaks of; a summary in between takes nothing from it
-    assert source.report() == pytest.approx({"fresh_accuracy": np.mean(learner.fresh[first + 1:]),
-                                             "stale_accuracy": np.mean(learner.stale[first:])})
+    assert stepper.report() == pytest.approx({"fresh_accuracy": np.mean(judge.fresh[first + 1:]),
+                                             "stale_accuracy": np.mean(judge.stale[first:])})
+    if step % 2:
+      stepper.begin_line()
 
 
 def test_no_staleness_is_plain_training_bit_for_bit(tmp_path):
@@ -125,19 +128,20 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
 
 def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path):
   every, dataset = 3, datasets.load()
-  learner = Judge(config(tmp_path, staleness_reload=every), dataset)
-  batches = datasets.Batches(len(dataset.train), 8, 0)
-  source, plain, weights = staleness.source(learner, batches), Learner(learner.config, dataset), []
+  learner = Learner(config(tmp_path, staleness_reload=every), dataset)
+  batches, judge = datasets.Batches(len(dataset.train), 8, 0), Judge(learner)
+  stepper, plain, weights = staleness.Reloading(learner, judge, batches), Learner(learner.config, dataset), []
+  craft = AdversarialStep(plain).craft
   for step in range(2 * every):
     weights.append(learner.trained.get_weights())
-    source(step)
+    stepper(step)
     plain.trained.set_weights(weights[step - step % every])
-    expected = plain.craft(batches.indices(step), np.int32(step))[0]
-    assert np.array_equal(learner.learnt[-1], expected)
-  report = source.report()
+    expected = craft(batches.indices(step), np.int32(step))[0]
+    assert np.array_equal(judge.learnt[-1], expected)
+  report = stepper.report()
   assert report["staleness_mean"] == 1 and report["staleness_max"] == 2
-  assert report["stale_accuracy"] == pytest.approx(np.mean(learner.stale))
-  assert report["fresh_accuracy"] == learner.fresh[0]
+  assert report["stale_accuracy"] == pytest.approx(np.mean(judge.stale))
+  assert report["fresh_accuracy"] == judge.fresh[0]
 
 
 def test_weights_renewed_at_every_step_are_plain_training_bit_for_bit(tmp_path):
@@ -172,11 +176,12 @@ def test_a_stop_while_the_queue_is_filled_loses_nothing(tmp_path):
   assert checkpoint.step == 0
 
   dataset = datasets.load()
-  learner = Diary(config(tmp_path / "run", staleness=100_000), dataset)
-  source = staleness.source(learner, datasets.Batches(len(dataset.train), 8, 0))
-  source.restore(checkpoint)
-  source(0)
-  assert learner.crafted == [len(checkpoint.arrays["staleness/queue"])]
+  learner = Learner(config(tmp_path / "run", staleness=100_000), dataset)
+  diary = Diary(learner)
+  stepper = staleness.Stale(learner, diary, datasets.Batches(len(dataset.train), 8, 0))
+  stepper.restore(checkpoint)
+  stepper(0)
+  assert diary.crafted == [len(checkpoint.arrays["staleness/queue"])]
 
 
 def test_without_a_ball_nothing_is_perturbed(tmp_path):

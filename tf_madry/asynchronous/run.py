@@ -32,10 +32,11 @@ def run(config: Config, *, resume: bool = True) -> int:
   from tf_madry.asynchronous.local.pool import LocalPool
   from tf_madry.asynchronous.trainer import Asynchronous
   from tf_madry.training import loop
+  from tf_madry.training.synchronous import Synchronous
   pool = functools.partial(LocalPool, placements=others)
-  source = functools.partial(Asynchronous, make_pool=pool) if workers else loop.Synchronous
+  make_stepper = functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous
   try:
-    loop.train(config, resume=resume, make_source=source)
+    loop.train(config, resume=resume, make_stepper=make_stepper)
   except loop.Stopped as stopped:
     return stopped.exit_code
   return 0

@@ -11,7 +11,9 @@ from tf_madry.asynchronous.pool import Batch, Pool
 from tf_madry.checkpoints import Checkpoint
 from tf_madry.config import AsyncConfig
 from tf_madry.datasets import Batches
-from tf_madry.training.learner import Learner, StepResult
+from tf_madry.training.learner import Learner
+from tf_madry.training.step import AdversarialStep
+from tf_madry.training.stepper import StepResult
 from tf_madry.training.tickets import Tickets
 
 _PATIENCE = 0.2  # seconds to wait for a batch before looking at workers and signals again
@@ -35,7 +37,7 @@ def pace(settings: AsyncConfig) -> tuple[int, int | None]:
 
 
 class Asynchronous:
-  """The steps of a trainer that has workers craft for it.
+  """The `Stepper` of a trainer that has workers craft for it.
 
   Every step consumes one ticket, so that a run sees the batches of synchronous training, in nearly the same order. A
   batch depends on its ticket and on the weights alone, not on who crafts it.
@@ -50,7 +52,7 @@ class Asynchronous:
   """
 
   def __init__(self, learner: Learner, batches: Batches, *, make_pool: Callable[..., Pool]):
-    self._learner, self._batches = learner, batches
+    self._learner, self._step, self._batches = learner, AdversarialStep(learner), batches
     self._settings = learner.config.asynchronous
     self._every, self._in_flight = pace(self._settings)
     self._tickets = Tickets()
@@ -62,7 +64,6 @@ class Asynchronous:
     """Does training step `step` (from 0); None if no batch has come after a short wait: call again."""
     if not self._log:
       self._start(step)
-    self._done = step + 1
     self._pool.look_after()
     depth = self._pool.ready()
     assist = self._settings.trainer_assist and self._time_for_own(step)
@@ -70,7 +71,7 @@ class Asynchronous:
       with batch:
         # TensorFlow may go on reading an array that it was given, and its memory is soon somebody else's.
         images, labels = tf.constant(batch.images.copy()), tf.constant(batch.labels.copy())
-        result = self._learner.learn(images, labels, tf.constant(step))
+        result = self._step.learn(images, labels, tf.constant(step))
         self._publish(step + 1)  # before the ticket is settled, which may let a worker begin the next batch
       self._log.add(depth, step - batch.weights_step, batch)
       return result
@@ -115,8 +116,8 @@ class Asynchronous:
   def _own(self, step):
     ticket = self._tickets.draw()
     # As of a batch from a worker: the random start goes with the ticket, schedule and averaging with the step.
-    images, labels = self._learner.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
-    result = self._learner.learn(images, labels, tf.constant(step))
+    images, labels = self._step.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+    result = self._step.learn(images, labels, tf.constant(step))
     self._tickets.consume(ticket)
     self._publish(step + 1)
     return result
@@ -131,10 +132,11 @@ class Asynchronous:
 
   def report(self) -> dict[str, object]:
     """What is logged of the steps since the last line of metrics.jsonl; see `Log.values`."""
-    values = self._log.values()
-    if self._done % self._learner.config.run.log_every == 0:
-      self._log.begin()
-    return values
+    return self._log.values()
+
+  def begin_line(self) -> None:
+    """Begins to count anew."""
+    self._log.begin()
 
   def close(self) -> None:
     """Ends the workers and frees what is shared with them."""

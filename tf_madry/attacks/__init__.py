@@ -25,7 +25,7 @@ def make(name: str, given: dict[str, Any], training: dict[str, Any], *, restarts
   Args:
     name: in `ATTACKS` or `ENSEMBLES`.
     given: {setting: value} that the attack must know.
-    training: {setting: value} of the attack in training (`Config.judge`), where what was not given comes from.
+    training: {setting: value} of the attack in training (`Config.evaluation_attack`), where what was not given comes from.
     restarts: how often to run it on what still stands.
     target: as in `Restarts`.
 

@@ -50,6 +50,7 @@ def _core_calls(batch_size, what, k):
   from tf_madry.benchmark import textbook
   from tf_madry.models import network
   from tf_madry.training.learner import Learner
+  from tf_madry.training.step import AdversarialStep
   dataset = datasets.load()
   images, labels = datasets.as_float(tf.constant(dataset.train.images[:batch_size])), dataset.train.labels[:batch_size]
   model = textbook.build()
@@ -64,6 +65,7 @@ def _core_calls(batch_size, what, k):
   calls = {"textbook float32": lambda: step(images, labels, tf.constant(k)).numpy()}
   indices = tf.range(batch_size)
   for precision in ("float32", "bfloat16"):
-    learner = Learner(config.resolve({"k": k, "batch_size": batch_size, "precision": precision})[0], dataset)
-    calls[f"tf_madry {precision}"] = lambda learner=learner: float(learner.step(indices, tf.constant(0)).loss)
+    settings = config.resolve({"k": k, "batch_size": batch_size, "precision": precision})[0]
+    ours = AdversarialStep(Learner(settings, dataset))
+    calls[f"tf_madry {precision}"] = lambda ours=ours: float(ours.run(indices, tf.constant(0)).loss)
   return calls

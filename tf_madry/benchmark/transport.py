@@ -110,7 +110,9 @@ def weights(rounds=30):
 
   from tf_madry import config, datasets
   from tf_madry.training.learner import Learner
+  from tf_madry.training.step import AdversarialStep
   learner = Learner(config.resolve({})[0], datasets.load())
+  learn = AdversarialStep(learner).learn
   batch = learner.batch(tf.range(BATCH_SIZE))
   variables = learner.trained.weights
   ours = SharedWeights([variable.shape for variable in variables])
@@ -118,7 +120,7 @@ def weights(rounds=30):
   times = []
   for step in range(rounds + 1):
     start = time.perf_counter()
-    float(learner.learn(*batch, tf.constant(step)).loss)
+    float(learn(*batch, tf.constant(step)).loss)
     learnt = time.perf_counter()
     ours.publish(step, variables)
     published = time.perf_counter()

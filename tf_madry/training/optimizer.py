@@ -1,11 +1,9 @@
-"""Adam in one pass over the weights, and the schedules of its learning rate."""
+"""Adam in one pass over the weights."""
 
 import keras
 import tensorflow as tf
 
 from tf_madry.runtime import numerics
-
-WARM_UP = 0.1  # share of the steps over which a linear schedule goes up
 
 
 @keras.saving.register_keras_serializable("tf_madry")
@@ -31,24 +29,3 @@ class Adam(keras.optimizers.Adam):
 
 def _handle(variable):
   return (variable.value if isinstance(variable, keras.Variable) else variable).handle
-
-
-def rate(schedule, peak, done):
-  """The learning rate at a point of a run.
-
-  Args:
-    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a straight line.
-    peak: the highest rate.
-    done: scalar tensor, the share of the run that has been done, from 0 to 1.
-
-  Returns:
-    Scalar tensor.
-  """
-  if schedule == "constant":
-    return tf.constant(peak)
-  return peak * tf.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))
-
-
-def ramp(share, done):
-  """The part of its final value that ε has: rises from 0 to 1 over the first `share` of a run."""
-  return tf.minimum(1.0, done / share) if share else tf.constant(1.0)

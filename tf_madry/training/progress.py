@@ -9,7 +9,9 @@ import time
 import tensorflow as tf
 from tqdm import tqdm
 
+from tf_madry.config import Config
 from tf_madry.errors import UserError
+from tf_madry.evaluation.accuracy import Result
 from tf_madry.runtime import files
 from tf_madry.runtime.text import duration
 
@@ -41,10 +43,10 @@ class Progress:
     validated: whether metrics.jsonl has a validation of the step it starts from.
 
   Raises:
-    UserError: metrics.jsonl or an event file cannot be written; so do `report` and `record`.
+    UserError: metrics.jsonl or an event file cannot be written; so do `report` and `report_validation`.
   """
 
-  def __init__(self, config, start=0, elapsed=0.0):
+  def __init__(self, config: Config, start: int = 0, elapsed: float = 0.0):
     self.config, self._start = config, start
     self._steps = self._seconds = 0  # timed since the last report
     self._timed_steps = self._timed_seconds = 0  # timed since the start
@@ -62,11 +64,11 @@ class Progress:
                      disable=not sys.stderr.isatty())
 
   @property
-  def elapsed(self):
+  def elapsed(self) -> float:
     """Seconds since the run first began, stops left out."""
     return time.monotonic() - self._began
 
-  def timed(self, seconds):
+  def timed(self, seconds: float) -> None:
     """Counts one step that took so many seconds."""
     self._bar.update()
     if not self._compiled:
@@ -81,34 +83,53 @@ class Progress:
       self.say(f"{steps:,} steps{' from here' if self._start else ''} will take about {duration(total)} (extrapolated from "
                f"{self._timed_steps} steps; compiling left out)")
 
-  def report(self, step, values, images):
-    """Logs the values of a step: to the terminal and metrics.jsonl, and to TensorBoard.
+  def is_due(self, step: int) -> bool:
+    """Whether anything is logged after that many steps."""
+    return self._is_line(step) or step % self.config.run.summary_every == 0
+
+  def _is_line(self, step):
+    return step % self.config.run.log_every == 0 or step == self.config.training.steps
+
+  def report(self, step: int, values: dict[str, object], images: tf.Tensor) -> bool:
+    """Logs the values of a step, where that is due: to the terminal and metrics.jsonl, and to TensorBoard.
 
     Args:
       step: number of steps done.
       values: {name: value}, names as in metrics.jsonl. A value is a number, a list of numbers (one a process), or
         {number: how often}.
       images: the adversarial batch, [batch, height, width, channels].
+
+    Returns:
+      Whether a line of metrics.jsonl was written.
     """
-    run = self.config.run
-    if step % run.log_every == 0 or step == self.config.training.steps:
+    if line := self._is_line(step):
       speed = self._steps / self._seconds if self._steps else None
       self._steps = self._seconds = 0
       per_second = speed and round(speed * self.config.training.batch_size, 1)
-      self.record(step, {"split": "train", **values, "examples_per_second": per_second})
+      self._record(step, {"split": "train", **values, "examples_per_second": per_second})
       left = (self.config.training.steps - step) / speed if speed else None
       self._show(step, values, speed, left)
-    if step % run.summary_every == 0:
+    if step % self.config.run.summary_every == 0:
       self._summarise(step, values, images)
+    return line
 
-  def record(self, step, values):
+  def report_validation(self, step: int, result: Result) -> None:
+    """Logs what a validation found: to the terminal and metrics.jsonl."""
+    self._record(step, {
+      "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
+      "adversarial_accuracy": result.adversarial_accuracy, "natural_loss": result.natural_loss,
+      "loss": result.adversarial_loss})
+    self.say(f"step {step:,}  validation: natural {result.natural_accuracy:.1%}, adversarial "
+             f"{result.adversarial_accuracy:.1%} under PGD κ = {self.config.evaluation_attack.k} (n = {result.n:,})")
+
+  def _record(self, step, values):
     """Appends one object to metrics.jsonl."""
     row = {"step": step, "time": round(self.elapsed, 3), **values}
     with self._writing():
       self._file.write(json.dumps(row) + "\n")
       self._file.flush()
 
-  def say(self, line):
+  def say(self, line: str) -> None:
     """Prints a line, above the bar if there is one."""
     if self._bar.disable:
       print(line, flush=True)
@@ -147,7 +168,7 @@ class Progress:
       why = error.message.splitlines()[0].rpartition("}} ")[2]
       raise UserError(f"TensorBoard's file cannot be written: {why}") from error
 
-  def close(self):
+  def close(self) -> None:
     """Closes files and the bar."""
     self._bar.close()
     for file in (self._file, self._writer):
@@ -165,7 +186,7 @@ def _summarise_value(tag, value):
     tf.summary.scalar(tag, value)
 
 
-def keep_until(path, step):
+def keep_until(path: str, step: int) -> list[dict]:
   """Takes the lines after `step` out of a metrics.jsonl, so that a resumed run does not say them twice.
 
   A last line that was cut short goes too.

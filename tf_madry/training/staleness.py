@@ -7,18 +7,25 @@ import tensorflow as tf
 
 from tf_madry.attacks import linf
 from tf_madry.attacks.losses import score
-from tf_madry.training import loop
+from tf_madry.checkpoints import Checkpoint
+from tf_madry.datasets import Batches
+from tf_madry.training.learner import Learner
+from tf_madry.training.step import AdversarialStep
+from tf_madry.training.stepper import Stepper, StepResult
+from tf_madry.training.synchronous import Synchronous
 
 FRESH_EVERY = 11  # steps; prime, so that whatever R is, fresh accuracy is looked at at every age of the weights that craft
 CRAFTING = "staleness/crafting/"  # in front of the names of those weights in a checkpoint
 
 
-def source(learner, batches):
-  """The source of steps (see `loop.Synchronous`) that the config asks for; without a staleness, plain training."""
+def stepper(learner: Learner, batches: Batches) -> Stepper:
+  """The stepper that the config asks for; without a staleness, plain training."""
   training = learner.config.training
   if training.staleness_reload:
-    return Reloading(learner, batches)
-  return Stale(learner, batches) if training.staleness else loop.Synchronous(learner, batches)
+    return Reloading(learner, AdversarialStep(learner), batches)
+  if training.staleness:
+    return Stale(learner, AdversarialStep(learner), batches)
+  return Synchronous(learner, batches)
 
 
 def _accuracy(learner, images, labels):
@@ -28,7 +35,7 @@ def _accuracy(learner, images, labels):
 
 
 class Stale:
-  """The source of steps that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating staleness").
+  """The `Stepper` that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating staleness").
 
   The queue is filled before training starts, at the time steps -s … -1. At time step t a batch is crafted for the
   current weights and enters, and the one that entered at t - s leaves and is trained on. Training sees the batches of
@@ -38,26 +45,22 @@ class Stale:
   in memory and in every checkpoint, which is 103 MB for s = 1024 and batches of 128 MNIST images (float32 images: 411 MB).
   A pixel moves by up to 1/254 of the radius, 0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its
   border is kept as it is.
-
-  Args:
-    learner: `learner.Learner`.
-    batches: `datasets.Batches`.
   """
 
-  def __init__(self, learner, batches):
-    self._learner, self._batches = learner, batches
+  def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
+    self._learner, self._step, self._batches = learner, step, batches
     self._queue = collections.deque()  # of int8 perturbations, the oldest first
     self._size = learner.config.training.staleness
     self._radius = learner.config.training.margin * learner.config.attack.epsilon
     self._pack, self._unpack = tf.function(self._packed), tf.function(self._unpacked)
-    self._begin()
+    self.begin_line()
 
-  def __call__(self, step):
+  def __call__(self, step: int) -> StepResult | None:
     """Does training step `step` (from 0); None while the queue is being filled: call again."""
     # The last to enter was crafted for an earlier step, unless the queue is not full yet.
     number = step + len(self._queue)
     indices = tf.constant(self._batches.indices(number))
-    images, labels = self._learner.craft(indices, tf.constant(number))
+    images, labels = self._step.craft(indices, tf.constant(number))
     self._queue.append(self._pack(images, indices))
     if len(self._queue) <= self._size:
       return None
@@ -66,9 +69,8 @@ class Stale:
     # The training step knows the stale accuracy, but of the model that it computes with.
     rounded = self._learner.config.training.precision != "float32"
     accuracy = _accuracy(self._learner, *stale) if rounded else None
-    result = self._learner.learn(*stale, tf.constant(step))
+    result = self._step.learn(*stale, tf.constant(step))
     self._stale.append(accuracy if rounded else float(result.accuracy))
-    self._done = step + 1
     return result
 
   def _packed(self, images, indices):
@@ -80,87 +82,77 @@ class Stale:
     moved = natural + self._radius * linf.unpack(packed)
     return linf.project(moved, linf.ball(natural, self._radius)), labels
 
-  def _begin(self):
-    self._fresh, self._stale = [], []
-
-  def arrays(self):
+  def arrays(self) -> dict[str, np.ndarray]:
     """The queue, for the checkpoint: int8 [batches, batch, height, width, channels]."""
     shape = (len(self._queue), self._learner.config.training.batch_size, *self._learner.image_shape)
     return {"staleness/queue": np.array([packed.numpy() for packed in self._queue], np.int8).reshape(shape)}
 
-  def restore(self, checkpoint):
-    """Goes on from a `checkpoints.Checkpoint`, be its queue full or not."""
+  def restore(self, checkpoint: Checkpoint) -> None:
+    """Goes on from a checkpoint, be its queue full or not."""
     self._queue.extend(map(tf.constant, checkpoint.arrays["staleness/queue"]))
 
-  def report(self):
+  def report(self) -> dict[str, object]:
     """`fresh_accuracy`, of the current weights on the batch just crafted, and `stale_accuracy`, on the batch trained on.
 
     Both are adversarial, in float32, taken before the update, and means over the steps since the last line of metrics.jsonl.
     """
-    values = {"fresh_accuracy": float(np.mean(self._fresh)), "stale_accuracy": float(np.mean(self._stale))}
-    if self._done % self._learner.config.run.log_every == 0:
-      self._begin()
-    return values
+    return {"fresh_accuracy": float(np.mean(self._fresh)), "stale_accuracy": float(np.mean(self._stale))}
 
-  def close(self):
+  def begin_line(self) -> None:
+    """Begins to measure anew."""
+    self._fresh, self._stale = [], []
+
+  def close(self) -> None:
     """Lets go of the queue."""
     self._queue.clear()
 
 
 class Reloading:
-  """The source of steps that crafts with weights renewed every R steps only, as the workers of §5 reload them.
+  """The `Stepper` that crafts with weights renewed every R steps only, as the workers of §5 reload them.
 
   Step t trains at once on a batch crafted with the weights of step R·⌊t/R⌋: its staleness is t mod R, from 0 to R - 1,
   (R - 1)/2 on average. No queue: what waits in one adds to this in a real run. R = 1 is plain training.
-
-  Args:
-    learner: `learner.Learner`.
-    batches: `datasets.Batches`.
   """
 
-  def __init__(self, learner, batches):
-    self._learner, self._batches = learner, batches
+  def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
+    self._learner, self._step, self._batches = learner, step, batches
     self._every = learner.config.training.staleness_reload
     self._crafting = []  # the weights, as arrays
-    self._begin()
+    self.begin_line()
 
-  def __call__(self, step):
+  def __call__(self, step: int) -> StepResult:
     """Does training step `step` (from 0)."""
     learner, age = self._learner, step % self._every
     indices, number = tf.constant(self._batches.indices(step)), tf.constant(step)
     weights = learner.trained.weights
     if not age:
       self._crafting = [variable.numpy() for variable in weights]
-      images, labels = learner.craft(indices, number)
+      images, labels = self._step.craft(indices, number)
     else:
       current = [variable.numpy() for variable in weights]
       _assign(weights, self._crafting)
-      images, labels = learner.craft(indices, number)
+      images, labels = self._step.craft(indices, number)
       _assign(weights, current)
     if step % FRESH_EVERY == 0:
-      fresh = learner.craft(indices, number) if age else (images, labels)
+      fresh = self._step.craft(indices, number) if age else (images, labels)
       self._fresh.append(_accuracy(learner, *fresh))
     rounded = learner.config.training.precision != "float32"
     accuracy = _accuracy(learner, images, labels) if rounded else None
-    result = learner.learn(images, labels, number)
+    result = self._step.learn(images, labels, number)
     self._stale.append(accuracy if rounded else float(result.accuracy))
     self._ages.append(age)
-    self._done = step + 1
     return result
 
-  def _begin(self):
-    self._fresh, self._stale, self._ages = [], [], []
-
-  def arrays(self):
+  def arrays(self) -> dict[str, np.ndarray]:
     """The weights that craft, for the checkpoint."""
     names = [variable.path for variable in self._learner.trained.weights]
     return {CRAFTING + name: array for name, array in zip(names, self._crafting, strict=True)}
 
-  def restore(self, checkpoint):
-    """Goes on from a `checkpoints.Checkpoint`."""
+  def restore(self, checkpoint: Checkpoint) -> None:
+    """Goes on from a checkpoint."""
     self._crafting = [checkpoint.arrays[CRAFTING + variable.path] for variable in self._learner.trained.weights]
 
-  def report(self):
+  def report(self) -> dict[str, object]:
     """`stale_accuracy` of the batches trained on, `staleness_mean` and `staleness_max` of them; `fresh_accuracy`.
 
     Accuracies are adversarial, in float32, taken before the update, and means since the last line of metrics.jsonl. Fresh is
@@ -170,11 +162,13 @@ class Reloading:
               "staleness_max": max(self._ages)}
     if self._fresh:
       values["fresh_accuracy"] = float(np.mean(self._fresh))
-    if self._done % self._learner.config.run.log_every == 0:
-      self._begin()
     return values
 
-  def close(self):
+  def begin_line(self) -> None:
+    """Begins to measure anew."""
+    self._fresh, self._stale, self._ages = [], [], []
+
+  def close(self) -> None:
     """Lets go of the weights."""
     self._crafting = []
 

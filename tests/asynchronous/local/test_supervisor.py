@@ -31,6 +31,7 @@ from tf_madry.asynchronous.local.status import Status
 from tf_madry.asynchronous.local.supervisor import Supervisor
 from tf_madry.errors import UserError
 from tf_madry.training import loop
+from tf_madry.training.stepper import StepperError
 
 
 def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd):
@@ -44,7 +45,7 @@ def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd)
 
 def test_a_worker_that_there_are_no_descriptors_for_is_one_line():
   supervisor = Supervisor([Placement(NO_GPU, 1)], Status(1), types.SimpleNamespace(lost=[]), ())
-  with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(loop.SourceError) as error:
+  with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(StepperError) as error:
     supervisor.look_after()
   assert str(error.value) == "worker 0 cannot be started: Too many open files"
 

@@ -18,7 +18,7 @@ from tf_madry.asynchronous.local import worker as worker_lib
 from tf_madry.asynchronous.local.dispatcher import Dispatcher
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.status import Status
-from tf_madry.training.loop import SourceError
+from tf_madry.training.stepper import StepperError
 
 HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
 _LATELY = 2.0  # seconds without one after which nothing waits for it any more
@@ -64,7 +64,7 @@ class Supervisor:
     """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
 
     Raises:
-      SourceError: the workers keep dying, or one cannot be started.
+      StepperError: the workers keep dying, or one cannot be started.
     """
     now = time.monotonic()
     # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
@@ -98,7 +98,7 @@ class Supervisor:
       finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except OSError as error:
-      raise SourceError(f"worker {worker} cannot be started: {error.strerror}") from error
+      raise StepperError(f"worker {worker} cannot be started: {error.strerror}") from error
     theirs.close()
     tell.close()
     self._workers[worker] = _Worker(process, hear)
@@ -124,7 +124,7 @@ class Supervisor:
     while now - self._recent[0] > PERIOD:
       self._recent.popleft()
     if len(self._recent) > RESTARTS:
-      raise SourceError(f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
+      raise StepperError(f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
     delay = _FIRST_DELAY * 2 ** (len(self._recent) - 1)
     self._due[worker] = now + delay
     self.restarts += 1

@@ -61,12 +61,14 @@ def _work(worker, config, slots, weights, row, connection, ready):
   import tensorflow as tf
 
   from tf_madry.training.learner import Learner
+  from tf_madry.training.step import AdversarialStep
   dataset = datasets.load(config.training.dataset)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
   learner = Learner(config, dataset)
+  step = AdversarialStep(learner)
 
   def craft(ticket):
-    return learner.craft(tf.constant(batches.indices(ticket)), tf.constant(ticket))
+    return step.craft(tf.constant(batches.indices(ticket)), tf.constant(ticket))
 
   def reload():
     for variable, array in zip(learner.trained.weights, weights.fetch() or (), strict=False):

@@ -17,6 +17,7 @@ from tf_madry.studies.lab import cache, machines, recording
 from tf_madry.training import loop
 from tf_madry.training import staleness as simulated
 from tf_madry.training.progress import METRICS
+from tf_madry.training.synchronous import Synchronous
 
 STEPS = 60_000  # the paper's (§6)
 MADE = "made.json"  # in a network's folder: what is known of its training besides what every run records
@@ -236,26 +237,26 @@ class Lab:
               "seed": seed, "precision": self.options.precision}
     run = {"log_every": max(1, steps // 40), "eval_every": 0, "summary_every": steps, "checkpoint_every": 300, "keep": 1}
 
-    def make_source(learner, batches):
+    def make_stepper(learner, batches):
       found = checkpoints.read_newest(network.config.run.model_dir)
       checkpoints.restore(checkpoints.variables_of(learner.trained, "model"), found)
-      return simulated.source(learner, batches)
+      return simulated.stepper(learner, batches)
 
-    return self.trained(values, run, make_source, begins_as=network)
+    return self.trained(values, run, make_stepper, begins_as=network)
 
-  def trained(self, values, run, make_source=loop.Synchronous, begins_as=None):
+  def trained(self, values, run, make_stepper=Synchronous, begins_as=None):
     """Trains a network by settings of `config`, or finds it trained; errors as in `network`.
 
     Args:
       values: {name: value} of the experiment.
       run: {name: value} of what does not change it, see `config.RunConfig`.
-      make_source: as for `loop.train`.
-      begins_as: the `Network` whose weights `make_source` gives it to begin with; None: random ones.
+      make_stepper: as for `loop.train`.
+      begins_as: the `Network` whose weights `make_stepper` gives it to begin with; None: random ones.
     """
     identity = config.resolve(values)[0]
     begin = {"begins_as": self.name(begins_as)} if begins_as else {}
     name = _name(identity, begin)
-    if self.options.full and make_source is loop.Synchronous:
+    if self.options.full and make_stepper is Synchronous:
       name += "-plain"  # at the paper's size another study has a network of these settings that takes notes
     network = Network(config.resolve(values | run | {"model_dir": os.path.join(self._out, "runs", name)})[0])
     if not self._is_trained(network):
@@ -266,8 +267,8 @@ class Lab:
       made = os.path.join(network.config.run.model_dir, MADE)
       if not os.path.exists(made):
         cache.prepare(network.config.run.model_dir)
-        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.judge)} | begin)
-      loop.train(network.config, make_source=make_source)
+        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.evaluation_attack)} | begin)
+      loop.train(network.config, make_stepper=make_stepper)
     if name not in self._counted:
       self._counted.add(name)
       self.seconds += network.rows[-1]["time"]

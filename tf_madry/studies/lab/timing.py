@@ -67,8 +67,10 @@ def _measure(place, config, barrier, tell):
   import tensorflow as tf
 
   from tf_madry.training.learner import Learner
+  from tf_madry.training.step import AdversarialStep
   dataset = datasets.load(config.training.dataset)
   learner = Learner(config, dataset)
+  one = AdversarialStep(learner)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
   weights = learner.model.weights
   ours = SharedWeights([variable.shape for variable in weights])
@@ -82,10 +84,10 @@ def _measure(place, config, barrier, tell):
     def mark(marks=marks):
       marks.append(time.perf_counter())
 
-    images, labels = learner.craft(tf.constant(batches.indices(step)), tf.constant(step))
+    images, labels = one.craft(tf.constant(batches.indices(step)), tf.constant(step))
     images.numpy()
     mark()
-    float(learner.learn(images, labels, tf.constant(step)).loss)
+    float(one.learn(images, labels, tf.constant(step)).loss)
     mark()
     ours.publish(step, weights)
     mark()

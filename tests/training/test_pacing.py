@@ -1,0 +1,55 @@
+"""How many steps fit into a number of minutes."""
+
+import functools
+import json
+
+import numpy as np
+
+from tf_madry import checkpoints
+from tf_madry import config as configs
+from tf_madry.training import loop, pacing, validation
+
+SMALL = {"k": 2, "batch_size": 8, "candidates": 1, "eval_every": 0, "log_every": 2}
+
+
+def config(model_dir, **settings):
+  return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "fast")[0]
+
+
+def arrays(model_dir):
+  found = checkpoints.read_newest(str(model_dir)).arrays
+  found.pop("elapsed")
+  return found
+
+
+def within(minutes):
+  """`pacing.steps_within` on a machine where nothing takes any time but to look at the clock, a second."""
+  now = 0.0
+
+  def clock():
+    nonlocal now
+    now += 1.0
+    return now
+  return functools.partial(pacing.steps_within, minutes=minutes, began=0.0, clock=clock)
+
+
+def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path):
+  # A step takes a second, and each that is timed two looks; a little less than 4 s are left to the loop in the end.
+  minutes = (2 * (1 + pacing.STEPS) + 1 + pacing.ENDING + 4) / 60
+  loop.train(config(tmp_path / "timed"), choose_steps=within(minutes))
+  assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
+  loop.train(config(tmp_path / "told", steps=3))
+  timed, told = arrays(tmp_path / "timed"), arrays(tmp_path / "told")
+  assert timed.keys() == told.keys() and all(np.array_equal(timed[name], told[name]) for name in timed)
+  # The same command goes on with the steps that it once decided on.
+  loop.train(config(tmp_path / "timed"), choose_steps=within(minutes))
+  assert arrays(tmp_path / "timed")["step"] == 3
+
+
+def test_minutes_leave_time_for_validations(tmp_path, monkeypatch):
+  monkeypatch.setattr(validation, "EXAMPLES", 40)
+  monkeypatch.setattr(validation, "BATCH", 20)
+  # A batch takes a second, a validation two. Of 14 s two go to that of the end, and each step takes one more for its own.
+  minutes = (2 * (1 + pacing.STEPS) + 2 + 1 + pacing.ENDING + 14) / 60
+  loop.train(config(tmp_path, eval_every=2), choose_steps=within(minutes))
+  assert json.loads((tmp_path / "config.json").read_text())["steps"] == int(12 / (1 / pacing.LOOP_SHARE + 1))

@@ -1,0 +1,36 @@
+"""What a run will do, in words."""
+
+from collections.abc import Iterator
+
+from tf_madry.config import Config
+from tf_madry.runtime import devices
+
+SLOW = ("paper", "challenge")  # recipes that take hours without a GPU
+
+
+def describe(config: Config, start: int = 0) -> Iterator[str]:
+  """Lines that say what a run will do from step `start` on."""
+  training = config.training
+  peak = " at its peak" if training.schedule == "linear" else ""
+  yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "
+         f"{training.learning_rate:g}{peak}, seed {training.seed}, {training.precision}, against {_opponent(config)}")
+  yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
+  if start:
+    yield f"resuming from step {start:,}"
+  elif training.recipe in SLOW and not devices.has_gpu():
+    yield "on a CPU, `python train.py --recipe fast` makes a robust model in minutes"
+
+
+def _opponent(config):
+  training, attack = config.training, config.attack
+  if training.replay:
+    words = (f"ε = {attack.epsilon:g}: κ = {attack.k}, α = {attack.step_size:.4g}, of which the last "
+             f"{max(1, attack.k - training.lead)} update the weights, perturbations carried from epoch to epoch")
+  elif training.adversarial:
+    words = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
+             f"{'random start' if attack.random_start else 'no random start'}")
+  else:
+    words = "nothing"
+  if training.candidates > 1:
+    words += f", the hardest {training.batch_size} of {training.drawn} examples a step"
+  return words + (f", in a ball of {training.margin:g} ε" if training.margin != 1 else "")

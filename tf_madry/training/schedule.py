@@ -1,0 +1,49 @@
+"""What changes over a run: the learning rate, and the radius of the ball."""
+
+import tensorflow as tf
+
+from tf_madry.config import TrainingConfig
+
+WARM_UP = 0.1  # share of the steps over which a linear schedule goes up
+
+
+class Schedule:
+  """How far a run is, and what follows from that."""
+
+  def __init__(self, config: TrainingConfig):
+    self._config = config
+    self._steps = tf.Variable(float(config.steps), trainable=False)
+
+  def take(self, steps: int) -> None:
+    """Changes how many steps the run is to take."""
+    self._steps.assign(steps)
+
+  def done(self, step: tf.Tensor, part: tf.Tensor | float = 0.0) -> tf.Tensor:
+    """The share of the run that has been done before training step `step`, or when a `part` of that has been done too."""
+    return (tf.cast(step, tf.float32) + part) / self._steps
+
+  def learning_rate(self, done: tf.Tensor) -> tf.Tensor:
+    """The learning rate when that share has been done."""
+    return rate(self._config.schedule, self._config.learning_rate, done)
+
+  def part_of_epsilon(self, done: tf.Tensor) -> tf.Tensor:
+    """The radius of the ball that is trained in, in units of ε, when that share has been done."""
+    return self._config.margin * ramp(self._config.ramp, done)
+
+
+def rate(schedule: str, peak: float, done: tf.Tensor) -> tf.Tensor:
+  """The learning rate at a point of a run.
+
+  Args:
+    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a straight line.
+    peak: the highest rate.
+    done: scalar, the share of the run that has been done, from 0 to 1.
+  """
+  if schedule == "constant":
+    return tf.constant(peak)
+  return peak * tf.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+
+
+def ramp(share: float, done: tf.Tensor) -> tf.Tensor:
+  """The part of its final value that ε has: rises from 0 to 1 over the first `share` of a run."""
+  return tf.minimum(1.0, done / share) if share else tf.constant(1.0)

@@ -1,0 +1,50 @@
+"""The ordinary stepper: one process crafts a batch, then trains on it."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry.checkpoints import Checkpoint
+from tf_madry.datasets import Batches
+from tf_madry.training.learner import Learner
+from tf_madry.training.replay import ReplayStep
+from tf_madry.training.step import AdversarialStep
+from tf_madry.training.stepper import Step, StepResult
+from tf_madry.training.tickets import Tickets
+
+
+def step_of(learner: Learner) -> Step:
+  """The step that the learner's recipe asks for."""
+  return ReplayStep(learner) if learner.config.training.replay else AdversarialStep(learner)
+
+
+class Synchronous:
+  """The `Stepper` that does the recipe's step on one batch after the other."""
+
+  def __init__(self, learner: Learner, batches: Batches):
+    self._step, self._batches, self._tickets = step_of(learner), batches, Tickets()
+
+  def __call__(self, step: int) -> StepResult:
+    """Does training step `step` (from 0)."""
+    ticket = self._tickets.draw()
+    result = self._step.run(tf.constant(self._batches.indices(ticket)), tf.constant(step))
+    self._tickets.consume(ticket)
+    return result
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """What the step keeps, and the batches left, for the checkpoint: nothing as long as they come in their order."""
+    return self._step.arrays() | ({} if self._tickets.in_order else self._tickets.arrays())
+
+  def restore(self, checkpoint: Checkpoint) -> None:
+    """Goes on from a checkpoint, be it of an asynchronous run: first with what that had in flight."""
+    self._step.restore(checkpoint)
+    self._tickets = Tickets.after(checkpoint.step, checkpoint.arrays)
+
+  def report(self) -> dict[str, object]:
+    """Nothing besides what every run logs."""
+    return {}
+
+  def begin_line(self) -> None:
+    """Nothing is counted."""
+
+  def close(self) -> None:
+    """Nothing is held."""

@@ -1,0 +1,50 @@
+"""How well a model in training does on examples that it is not trained on."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tf_madry import datasets
+from tf_madry.attacks.losses import score
+from tf_madry.attacks.pgd import PGD
+from tf_madry.evaluation import accuracy
+from tf_madry.training.learner import Learner
+
+EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
+BATCH = 200
+
+
+class _CutShort(Exception):
+  pass
+
+
+def validate(learner: Learner, split: datasets.Split, cut_short: Callable[[], bool] = bool) -> accuracy.Result | None:
+  """Measures the first `EXAMPLES` of a split under `Config.evaluation_attack`.
+
+  Args:
+    learner: whose result is measured.
+    split: the validation split, or a part of it.
+    cut_short: asked after each batch whether to leave off.
+
+  Returns:
+    The result; None if it was cut short.
+  """
+  def look(*_):
+    if cut_short():
+      raise _CutShort
+
+  config = learner.config
+  attack = PGD(**dataclasses.asdict(config.evaluation_attack))
+  try:
+    return accuracy.evaluate(learner.model, attack, split.head(min(len(split), EXAMPLES)), batch_size=BATCH,
+                           seed=config.training.seed, on_batch=look)
+  except _CutShort:
+    return None
+
+
+def natural_accuracy(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> float:
+  """The share of images that a model is right about, in [0, 1]."""
+  right, _ = score(model, images, labels)
+  return float(tf.reduce_mean(tf.cast(right, tf.float32)))
