@@ -12,6 +12,7 @@ HOSTILE = {"image_data_format": "channels_first", "floatx": "float16", "backend"
 @contextlib.contextmanager
 def keras_set(*, policy=None, **values):
   """Keras' global settings by name, as `floatx`, and its dtype policy, while the block lasts."""
+  policy = policy or values.get("floatx")  # which Keras takes while no policy was ever set
   before = {name: getattr(keras.config, name)() for name in values}
   before_policy = keras.config.dtype_policy()
   for name, value in values.items():

@@ -12,8 +12,10 @@ import tensorflow as tf
 from tests.helpers import evaluating, processes, settings
 from tf_madry import config as configs
 from tf_madry import datasets
+from tf_madry.attacks.apgd import APGD, APGDT
 from tf_madry.attacks.losses import score
 from tf_madry.attacks.pgd import PGD
+from tf_madry.attacks.square import Square
 from tf_madry.errors import UserError
 from tf_madry.evaluation import verify
 from tf_madry.models import network
@@ -68,6 +70,39 @@ def test_training_takes_the_same_steps_under_any_setting(recipe):
   assert {name: array.dtype for name, array in found.items()} == {name: array.dtype for name, array in expected.items()}
   for name, array in expected.items():
     np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(("given", "attacks"), [
+    ({"floatx": "float64"}, [APGD(k=1, epsilon=0.1)]),
+    ({"policy": "mixed_float16"}, [APGDT(k=1, epsilon=0.1, targets=1), Square(queries=2, epsilon=0.1)])])
+def test_a_users_own_model_of_another_type_is_attacked(given, attacks):
+  images = datasets.as_float(PIXELS)
+  with settings.keras_set(**given):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(inputs)))
+    for attack in attacks:
+      found = attack(model, images, LABELS)
+      assert found.dtype == tf.float32
+      assert verify.allowed(images, found.numpy(), 0.1).all()
+    assert model(images).dtype != tf.float32
+    np.testing.assert_array_equal(verify.predict(model, images, 20), np.argmax(model(images), -1))
+
+
+@pytest.mark.parametrize(("label", "said"), [
+    (3, "label is 3, accepted: whole numbers from 0 to 2, the model's classes"), (-1, "label is -1"),
+    (1.5, "label is 1.5"), (float("nan"), "label is nan"), (2**32, "label is 4294967296")])
+def test_a_label_that_is_no_class_is_one_line(label, said):
+  labels = np.append(LABELS[:-1], label)
+  with pytest.raises(UserError, match=said):
+    PGD(k=1)(network.build((8, 8, 1), 3), datasets.as_float(PIXELS), labels)
+  with pytest.raises(UserError, match=said):
+    Square(queries=2)(lambda images: tf.reshape(images, [-1, 64])[:, :3], datasets.as_float(PIXELS), labels)
+
+
+def test_an_attack_within_a_graph_is_one_line():
+  model = network.build((8, 8, 1), 3)
+  with pytest.raises(UserError, match="an attack is 'called inside a graph', accepted: eager calls"):
+    tf.function(lambda: PGD(k=1)(model, datasets.as_float(PIXELS), LABELS), autograph=False)()
 
 
 def test_attacks_find_the_same_where_functions_run_eagerly():

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_madry.attacks.losses import FEWEST_CLASSES, require_classes
 from tf_madry.errors import require
+from tf_madry.runtime import numerics
 
 Model = Callable[[tf.Tensor], tf.Tensor]  # from float32 images [batch, height, width, channels] to logits
 Seed = int | tf.Tensor  # see `seeds.key`
@@ -65,23 +66,33 @@ class Ensemble(Protocol):
     """The attacks by name, in the order in which they run."""
 
 
-def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def prepare(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """The arguments of an attack as float32 and int32 tensors.
 
   Raises:
-    UserError: pixels outside [0, 1], or not one label an image.
+    UserError: pixels outside [0, 1], not one label an image, labels that are no classes of the
+      model, a Keras model that does not run on TensorFlow.
   """
-  images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+  numerics.require_tensorflow(model)
+  require(tf.executing_eagerly(), "an attack", "called inside a graph",
+          "eager calls: it compiles itself, and has to see the images")
+  images, classes = tf.cast(images, tf.float32), tf.convert_to_tensor(labels)
+  labels = tf.cast(classes, tf.int32)
   require(labels.shape == images.shape[:1], "shape of labels", tuple(labels.shape), f"{tuple(images.shape[:1])}")
   if tf.size(images) > 0:
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     require(low >= 0 and high <= 1, "range of pixels", (low, high), "numbers from 0 to 1")
+    highest = num_classes(model, images) - 1
+    known = (labels >= 0) & (labels <= highest) & (tf.cast(labels, classes.dtype) == classes)
+    wrong = classes[~known].numpy().tolist()
+    require(not wrong, "label", next(iter(wrong), None), f"whole numbers from 0 to {highest}, the model's classes")
   return images, labels
 
 
 def num_classes(model: Model, images: tf.Tensor) -> int:
-  """How many logits the model has."""
-  return model(images[:1]).shape[-1]
+  """How many logits the model has; a Keras model says so without being run."""
+  shape = getattr(model, "output_shape", None)
+  return shape[-1] if isinstance(shape, tuple) and shape[-1] else model(images[:1]).shape[-1]
 
 
 def require_enough_classes(loss: str, model: Model, images: tf.Tensor) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_madry.errors import require
 from tf_madry.runtime import numerics
+from tf_madry.runtime.graphs import float32_logits
 
 # Keeps a ratio of logits finite where they are all equal, without a weight anywhere else.
 TINY = 1e-12
@@ -83,7 +84,7 @@ def without(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 @tf.function(reduce_retracing=True)
 def score(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """(whether the model is right, cross-entropy) of every example, each [batch]."""
-  logits = model(images)
+  logits = float32_logits(model, images)
   return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)
 
 

@@ -15,7 +15,7 @@ from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss
 from tf_madry.config import check_attack, default_alpha
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
-from tf_madry.runtime.graphs import acyclic
+from tf_madry.runtime.graphs import acyclic, float32_logits
 
 
 def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss, k: tf.Tensor,
@@ -64,7 +64,7 @@ def differentiate(model: Model, loss: Loss, images: tf.Tensor,
   """
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(images)
-    logits = model(images)
+    logits = float32_logits(model, images)
     objective = loss(logits, *aim)
   gradient = tape.gradient(objective, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
   # One step along NaN, and the search is nowhere for good.
@@ -114,7 +114,7 @@ class PGD:
 
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
-    images, labels = prepare(images, labels)
+    images, labels = prepare(model, images, labels)
     require_enough_classes(self.loss, model, images)
     epsilon, alpha = tf.unstack(tf.constant([self.epsilon, self.step_size], tf.float32))
     return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=LOSSES[self.loss],

@@ -30,7 +30,7 @@ def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[
   Returns:
     float32 images, of the shape of `images`.
   """
-  images, labels = prepare(images, labels)
+  images, labels = prepare(model, images, labels)
   best = images
   right, highest = score(model, images, labels)
   rows = tf.where(tf.ones_like(right))

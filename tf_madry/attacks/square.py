@@ -17,6 +17,7 @@ from tf_madry.attacks.restarts import in_turn
 from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
+from tf_madry.runtime.graphs import float32_logits
 
 # The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -63,7 +64,7 @@ def search(model: Model, images: tf.Tensor, labels: tf.Tensor, best: tf.Tensor, 
   while query < end and not tf.reduce_all(fooled):
     random = tf.random.fold_in(key, query)
     proposed = _stripes(lower, upper, random) if query == 0 else _square(best, lower, upper, sides[query], random)
-    logits = model(proposed)
+    logits = float32_logits(model, proposed)
     wrong, margins = tf.argmax(logits, -1, tf.int32) != labels, margin(logits, labels)
     better = ~fooled & (wrong | (margins < lowest))
     best = tf.where(better[:, tf.newaxis, tf.newaxis, tf.newaxis], proposed, best)

@@ -13,12 +13,13 @@ from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.config import check_attack
 from tf_madry.runtime import seeds
+from tf_madry.runtime.graphs import float32_logits
 
 
 @tf.function(reduce_retracing=True)
 def likely_targets(model: Model, images: tf.Tensor, labels: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
   """The wrong class with the `rank`-th largest logit (0: the largest) of every image, int32 [batch]."""
-  others = without(labels, model(images))
+  others = without(labels, float32_logits(model, images))
   return tf.argsort(others, direction="DESCENDING")[:, rank]
 
 
@@ -49,7 +50,7 @@ class Targeted:
 
   def __call__(self, model: Model, images: tf.Tensor, targets: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`, but that `targets` are the classes to reach: int32 [batch]."""
-    return _run(self, model, margin, *prepare(images, targets), seed)
+    return _run(self, model, margin, *prepare(model, images, targets), seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

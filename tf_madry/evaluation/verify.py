@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_madry.attacks.base import Model
 from tf_madry.runtime import numerics
+from tf_madry.runtime.graphs import float32_logits
 
 TOLERANCE = 1e-6  # beyond ε, for the rounding of float32
 
@@ -57,4 +58,4 @@ def predict(model: Model, images: np.ndarray, batch_size: int) -> np.ndarray:
 @numerics.float32()
 @tf.function(reduce_retracing=True)
 def _classify(model, images):
-  return tf.argmax(model(images), -1, tf.int32)
+  return tf.argmax(float32_logits(model, images), -1, tf.int32)

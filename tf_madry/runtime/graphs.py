@@ -7,6 +7,11 @@ import tensorflow as tf
 from tf_madry.runtime import devices
 
 
+def float32_logits(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+  """What a model answers, as float32, whatever type it computes in."""
+  return tf.cast(model(images), tf.float32)
+
+
 def acyclic(function: Callable) -> Callable:
   """Compiles a function that takes a gradient, and keeps it a graph of its own wherever it is called from.
 

@@ -6,6 +6,7 @@ good: other models of the same process keep theirs.
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 from tf_madry.errors import UserError, require
@@ -33,6 +34,13 @@ def require_keras() -> None:
   except ImportError as error:
     raise UserError(f"Keras cannot be imported ({error}); its backend must be {accepted}") from error
   require(keras.config.backend() == "tensorflow", "backend of Keras", keras.config.backend(), accepted)
+
+
+def require_tensorflow(model: object) -> None:
+  """`UserError` for a model of Keras that runs on something else."""
+  keras = sys.modules.get("keras")
+  if keras and isinstance(model, keras.Layer):
+    require_keras()
 
 
 @contextlib.contextmanager
