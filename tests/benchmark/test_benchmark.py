@@ -5,14 +5,18 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.processes import ROOT
+from tf_madry.benchmark import core as core_lib
 from tf_madry.benchmark import runs, textbook, transport
 from tf_madry.benchmark.__main__ import BENCHMARKS
 from tf_madry.benchmark.core import LAYERS, core
 from tf_madry.errors import UserError
 from tf_madry.models import network
+from tf_madry.runtime import devices
 
 
 def test_both_queues_are_measured_in_every_round():
@@ -32,11 +36,44 @@ def test_an_unknown_benchmark_is_one_line():
 
 
 def test_the_core_is_held_against_the_textbook(capsys):
-  core(batch_sizes=(4,), rounds=1, k=2)
-  rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 4 |")]
+  core(batch_sizes=(4,), instances=2, rounds=1, k=2)
+  first, *lines = capsys.readouterr().out.splitlines()
+  assert first.startswith(f"core: {devices.description()}, ")
+  rows = [line.split(" | ") for line in lines if line.startswith("| 4 |")]
+  rows = [row for row in rows if not row[2].startswith("PyTorch")]  # where it is installed
   assert [row[2] for row in rows] == 2 * ["textbook float32", "tf_madry float32", "tf_madry bfloat16"]
-  assert all(float(row[4]) > 0 for row in rows)
-  assert [row[4] for row in rows if row[2].startswith("textbook")] == 2 * ["1.00"]
+  assert all(float(row[4]) >= 1 and float(row[5]) > 0 for row in rows)
+  assert [row[5] for row in rows if row[2].startswith("textbook")] == 2 * ["1.00"]
+
+
+def test_every_instance_is_built_anew():
+  built = []
+
+  def build():
+    built.append(object())
+    return {"ours": lambda: None}
+
+  times = core_lib.instances_of(build, instances=3, rounds=1)
+  assert len(times["ours"]) == len(built) == 3
+
+
+def test_pytorch_takes_the_same_step():
+  pytest.importorskip("torch")
+  from tf_madry.benchmark import torch_textbook
+  assert sum(weight.numel() for weight in torch_textbook.build().parameters()) == network.build().count_params()
+  images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+  for precision in core_lib.PRECISIONS:
+    model = torch_textbook.build(precision)
+    moved = torch_textbook.attack_of(model, images, np.arange(4), threads=1)() - images
+    assert 0.29 < np.abs(moved).max() <= 0.3 + 1e-6
+
+
+@pytest.mark.parametrize("given", ["--batch_sizes=0", "--batch_sizes=a", "--instances=0"])
+def test_bad_sizes_are_one_line(given):
+  command = [sys.executable, "-m", "tf_madry.benchmark", "core", given]
+  run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+  assert run.returncode == 2
+  assert run.stderr.startswith(f"error: {given[2:].partition('=')[0]} is ") and run.stderr.count("\n") == 1
 
 
 def test_the_work_of_a_layer_is_that_of_its_kernel_at_every_output():
