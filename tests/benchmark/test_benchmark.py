@@ -101,16 +101,16 @@ def test_what_the_loop_costs_is_measured(capsys):
 @pytest.mark.parametrize(("script", "said"), [
     ("raise SystemExit(3)", "ended with exit code 3"), ("raise OSError('no disk')", "ended with exit code 1"),
     ("""
-import pathlib, sys
-folder = pathlib.Path(sys.argv[2].partition("=")[2])
+import json, pathlib, sys
+folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[2]).read_text())["model_dir"])
 folder.mkdir()
 folder.joinpath("metrics.jsonl").write_text('{"step": 1, "time": 1.0, "examples_per_second": null}\\n')
 raise SystemExit(3)
 """, "ended with exit code 3")])
-def test_a_run_that_fails_is_one_line(tmp_path, monkeypatch, script, said):
-  (tmp_path / "train.py").write_text(script)
-  monkeypatch.setattr(runs, "ROOT", tmp_path)
+def test_a_run_that_fails_is_one_line(tmp_path, script, said):
+  program = tmp_path / "train.py"
+  program.write_text(script)
   with pytest.raises(UserError, match=f"^train.py {said}$"):
-    runs.loop()
+    runs.loop(program=[program])
   with pytest.raises(UserError, match=f"^train.py {said}: (OSError: no disk)?$"):
-    runs.training_run("train.py", steps=1000)
+    runs.training_run("train.py", steps=1000, program=[program])

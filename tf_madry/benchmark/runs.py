@@ -1,4 +1,4 @@
-"""Whole runs of the training scripts: what the loop costs, and the speed and staleness of asynchronous training."""
+"""Whole runs of training: what the loop costs, and the speed and staleness of asynchronous training."""
 
 import collections
 import itertools
@@ -11,25 +11,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from tf_madry.asynchronous import ages
 from tf_madry.benchmark.rounds import BATCH_SIZE, PATIENCE, spread
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PROGRAM = ("-m", "tf_madry.benchmark.process")  # what Python runs, with a script's name and a config
 
 
-def loop(steps=60, every=20):
+def loop(steps: int = 60, every: int = 20, program: Sequence[str] = PROGRAM) -> None:
   """What train.py spends outside of its steps: until the first one, and on progress and checkpoints; and its memory."""
-  first = _train(1, 1)
-  run = _train(steps, every)
+  first = _train(1, 1, program)
+  run = _train(steps, every, program)
   rows = run.rows
   inside = sum(every * BATCH_SIZE / row["examples_per_second"] for row in rows[1:])
   print(f"loop: train.py, κ = 8, batch {BATCH_SIZE}, {devices.cores()} cores")
-  print(f"  from the command to the end of the first step  {first.seconds:.1f} s, compiling included")
+  print(f"  from its start to the end of the first step    {first.seconds:.1f} s, compiling included")
   print(f"  inside the steps                               {inside / (rows[-1]['time'] - rows[0]['time']):.1%} of the time, "
         f"with progress, summaries and a checkpoint every {every} steps")
   print(f"  peak memory                                    {run.memory / 2**20:,.0f} MiB")
@@ -38,19 +40,17 @@ def loop(steps=60, every=20):
 class Training(NamedTuple):
   """A whole run of train.py: seconds until the first of its `rows` of metrics.jsonl, peak `memory` in bytes."""
 
-  rows: list
+  rows: list[dict]
   seconds: float
   memory: int
 
 
-def _train(steps, every):
+def _train(steps, every, program):
   with tempfile.TemporaryDirectory() as folder:
-    config, metrics = os.path.join(folder, "config.json"), pathlib.Path(folder, "run", "metrics.jsonl")
-    with open(config, "w", encoding="utf-8") as file:
-      json.dump({"log_every": every, "summary_every": every, "checkpoint_every": every, "eval_every": 0}, file)
+    metrics = pathlib.Path(folder, "run", "metrics.jsonl")
+    often = dict.fromkeys(("log_every", "summary_every", "checkpoint_every"), every)
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, ROOT / "train.py", f"--config={config}", f"--model_dir={folder}/run",
-                                f"--steps={steps}"], stdout=subprocess.DEVNULL)
+    process = _started("train.py", folder, program, {"steps": steps, **often}, stdout=subprocess.DEVNULL)
     try:
       while not (metrics.exists() and metrics.read_text().endswith("\n")):
         if process.poll() is not None:
@@ -66,27 +66,40 @@ def _train(steps, every):
     return Training([json.loads(line) for line in metrics.read_text().splitlines()], seconds, 1024 * usage.ru_maxrss)
 
 
+def _started(script, folder, program, values, **options):
+  """A process that trains as a script would, in `folder`/run."""
+  path = pathlib.Path(folder, "config.json")
+  path.write_text(json.dumps({"eval_every": 0, "model_dir": os.path.join(folder, "run"), **values}), encoding="utf-8")
+  return subprocess.Popen([sys.executable, *program, script, path], **options)
+
+
 class Run(NamedTuple):
   """The measured part of a run: `steps`, `seconds`, and its lines of metrics.jsonl as `rows`."""
 
   steps: int
   seconds: float
-  rows: list
+  rows: list[dict]
 
 
-def training_run(script, steps, workers=0, **flags):
-  """Runs a training script for as long as it takes to see so many steps with all workers at work.
+def training_run(script: str, steps: int, workers: int = 0, program: Sequence[str] = PROGRAM, **settings) -> Run:
+  """Trains for as long as it takes to see so many steps with all workers at work.
 
   What comes before, compiling and the start of the workers, is left out.
+
+  Args:
+    script: train.py or async_train.py.
+    steps: that are measured.
+    workers: of async_train.py.
+    program: what Python runs.
+    settings: fields of the config.
+
+  Raises:
+    UserError: the run ended by itself.
   """
+  settings |= {"log_every": 10, "checkpoint_every": 10**9, "steps": 10**6}
+  settings |= {"workers": workers} if script == "async_train.py" else {}
   with tempfile.TemporaryDirectory() as folder:
-    config = os.path.join(folder, "config.json")
-    with open(config, "w", encoding="utf-8") as file:
-      json.dump({"log_every": 10, "eval_every": 0, "checkpoint_every": 10**9}, file)
-    flags |= {"workers": workers} if script == "async_train.py" else {}
-    command = [sys.executable, ROOT / script, f"--config={config}", f"--model_dir={folder}/run", "--steps=1000000",
-               *(f"--{name}={value}" for name, value in flags.items())]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = _started(script, folder, program, settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
       rows = []
       while not rows or rows[-1]["step"] - rows[0]["step"] < steps:
@@ -111,7 +124,7 @@ def _rows_at_work(path, workers):
   return rows[next(started, len(rows)):]
 
 
-def asynchronous(rounds=3, steps=30, staleness_steps=120, k=8):
+def asynchronous(rounds: int = 3, steps: int = 30, staleness_steps: int = 120, k: int = 8) -> None:
   """Examples/s of synchronous and asynchronous training, and how stale batches get."""
   commands = {"train.py": ("train.py", 0)}
   commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
@@ -133,16 +146,11 @@ def asynchronous(rounds=3, steps=30, staleness_steps=120, k=8):
   for power, size, bound in [*itertools.product((k, 1), (1, 4, 16), (None,)), (k, 16, 8), (1, 16, 8)]:
     flags = {} if bound is None else {"max_staleness": bound}
     run = training_run("async_train.py", staleness_steps, 2, k=power, queue_size=size, batch_size=BATCH_SIZE, **flags)
-    values = _staleness(run)
+    values = ages.of(*(row["staleness_histogram"] for row in run.rows))
     print(f"| {power} | {size} | {'none' if bound is None else bound} | {np.mean(values):.1f} | "
           f"{np.percentile(values, 95):.0f} | {max(values)} | {run.rows[-1]['thrown_away']} | "
           f"{_mean(run, 'queue_depth'):.1f} | {_mean(run, 'trainer_waiting'):.0%} | {_mean(run, 'workers_blocked'):.0%} |",
           flush=True)
-
-
-def _staleness(run):
-  """That of every batch of the run."""
-  return [int(value) for row in run.rows for value, count in row["staleness_histogram"].items() for _ in range(count)]
 
 
 def _mean(run, name):

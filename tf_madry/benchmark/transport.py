@@ -1,8 +1,6 @@
 """What it costs to hand over batches and weights from process to process."""
 
-import copy
 import multiprocessing
-import statistics
 import time
 from typing import NamedTuple
 
@@ -11,7 +9,6 @@ import numpy as np
 from tf_madry import cli
 from tf_madry.asynchronous.local.dispatcher import Dispatcher
 from tf_madry.asynchronous.local.slots import Producer, Slots, TrainerGone
-from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.benchmark.rounds import BATCH_SIZE, IMAGE_SHAPE, PATIENCE, spread
 from tf_madry.training.tickets import Tickets
 
@@ -19,11 +16,11 @@ from tf_madry.training.tickets import Tickets
 class Throughput(NamedTuple):
   """Batches/s of each round, through shared slots and through `multiprocessing.Queue`; the rounds alternated."""
 
-  slots: list
-  queue: list
+  slots: list[float]
+  queue: list[float]
 
 
-def queue_throughput(rounds=5, batches=1000, slots=16):
+def queue_throughput(rounds: int = 5, batches: int = 1000, slots: int = 16) -> Throughput:
   """Measures how many batches of 128×784 float32 images (and int32 labels) pass between two processes in a second.
 
   A second process makes them from a prepared array as fast as it can; this one adds up their pixels.
@@ -94,7 +91,7 @@ def _fill_queue(queue, batches):
     queue.put(batch)
 
 
-def queue():
+def queue() -> None:
   """The shared-memory slots of asynchronous training against `multiprocessing.Queue`."""
   result = queue_throughput()
   print(f"queue: batches of 128×784 float32 from process to process, median (range) of {len(result.slots)} rounds")
@@ -103,31 +100,15 @@ def queue():
   print(f"  ratio                  {spread([slots / queue for slots, queue in zip(*result, strict=True)], '.1f')}")
 
 
-def weights(rounds=30):
+def weights(rounds: int = 30) -> None:
   """What it costs the trainer to publish its weights, and a worker to take them over."""
   cli.load_tensorflow()
-  import tensorflow as tf
-
   from tf_madry import config, datasets
+  from tf_madry.benchmark import costs
   from tf_madry.training.learner import Learner
-  from tf_madry.training.step import AdversarialStep
-  learner = Learner(config.resolve({})[0], datasets.load())
-  learn = AdversarialStep(learner).learn
-  batch = learner.batch(tf.range(BATCH_SIZE))
-  variables = learner.trained.weights
-  ours = SharedWeights([variable.shape for variable in variables])
-  theirs = copy.copy(ours)  # as a worker has it
-  times = []
-  for step in range(rounds + 1):
-    start = time.perf_counter()
-    float(learn(*batch, tf.constant(step)).loss)
-    learnt = time.perf_counter()
-    ours.publish(step, variables)
-    published = time.perf_counter()
-    for variable, array in zip(variables, theirs.fetch(), strict=True):
-      variable.assign(array)
-    times.append((learnt - start, published - learnt, time.perf_counter() - published))
-  learn, publish, reload = map(statistics.median, zip(*times[1:], strict=True))  # the first compiles
+  dataset, settings = datasets.load(), config.resolve({"k": 1})[0]  # crafting is not looked at
+  batches = datasets.Batches(len(dataset.train), BATCH_SIZE, settings.training.seed)
+  _, learn, publish, reload = costs.measure(Learner(settings, dataset), batches, rounds).values()
   print(f"weights: median of {rounds} rounds on a batch of {BATCH_SIZE}")
   print(f"  the trainer's step, crafting left out  {learn * 1e3:.1f} ms")
   print(f"  publishing                             {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "

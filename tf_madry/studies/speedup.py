@@ -4,6 +4,7 @@ import itertools
 import statistics
 
 from tf_madry import config
+from tf_madry.asynchronous import ages
 from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
@@ -68,20 +69,20 @@ def _run(values, batch_size, workers, assist):
   row = {"workers": workers, "assist": assist, "steps": run.steps, "seconds": run.seconds, "batch_size": batch_size,
          "examples_per_second": batch_size * run.steps / run.seconds}
   if workers:
-    ages = [int(age) for line in run.rows for age, count in line["staleness_histogram"].items() for _ in range(count)]
-    row |= {"staleness_mean": statistics.mean(ages),
+    row |= {"staleness_mean": float(ages.of(*(line["staleness_histogram"] for line in run.rows)).mean()),
             "waiting": statistics.mean(line["trainer_waiting"] for line in run.rows)}
   return row
 
 
 def _simulated(costs, workers, assist, **settings):
   outcome = simulate(costs, workers=workers, assist=assist, **settings)
-  ages = list(itertools.chain.from_iterable(itertools.repeat(age, count) for age, count in outcome.staleness.items()))
+  histogram = {str(age): count for age, count in outcome.staleness.items()}
+  each = ages.of(histogram)
   return {"workers": workers, "assist": assist, "rate": outcome.rate,
           "speedup": outcome.rate * (costs.craft + costs.learn),
           "waiting": outcome.waiting, "blocked": outcome.blocked, "staleness_mean": outcome.mean_staleness(),
-          "staleness_p95": ages[int(0.95 * (len(ages) - 1))], "staleness_max": max(ages),
-          "staleness": {str(age): count for age, count in outcome.staleness.items()}}
+          "staleness_p95": int(each[int(0.95 * (len(each) - 1))]), "staleness_max": int(each[-1]),
+          "staleness": histogram}
 
 
 def findings(data, settings):

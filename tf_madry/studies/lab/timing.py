@@ -1,7 +1,5 @@
 """What crafting, learning and handing over weights cost a process of asynchronous training here, all cores being busy."""
 
-import copy
-import itertools
 import multiprocessing
 import os
 import statistics
@@ -9,7 +7,6 @@ import time
 
 from tf_madry import datasets
 from tf_madry.asynchronous.local.placement import placements
-from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
@@ -37,8 +34,8 @@ def costs(config):
   placed, _ = placements(AsyncConfig(workers=processes, trainer_assist=False))
   context = multiprocessing.get_context("spawn")
   barrier, pipes = context.Barrier(processes), [context.Pipe(duplex=False) for _ in range(processes)]
-  crew = [context.Process(target=_measure, args=(place, config, barrier, tell), daemon=True)
-          for place, (_, tell) in zip(placed[1:], pipes, strict=True)]
+  crew = [context.Process(target=_measure, args=(placement, config, barrier, tell), daemon=True)
+          for placement, (_, tell) in zip(placed[1:], pipes, strict=True)]
   for process in crew:
     process.start()
   try:
@@ -62,40 +59,12 @@ def costs(config):
   return means | {"processes": processes, "shared": shared}
 
 
-def _measure(place, config, barrier, tell):
-  place.apply()
-  import tensorflow as tf
-
+def _measure(placement, config, barrier, tell):
+  placement.apply()
+  from tf_madry.benchmark import costs
   from tf_madry.training.learner import Learner
-  from tf_madry.training.step import AdversarialStep
   dataset = datasets.load(config.training.dataset)
-  learner = Learner(config, dataset)
-  one = AdversarialStep(learner)
   batches = datasets.Batches(len(dataset.train), config.training.batch_size, config.training.seed)
-  weights = learner.model.weights
-  ours = SharedWeights([variable.shape for variable in weights])
-  theirs = copy.copy(ours)  # as a worker has it
-  times = []
-  for step in range(REPETITIONS + 1):
-    if step == 1:
-      barrier.wait(PATIENCE)  # the first compiles
-    marks = [time.perf_counter()]
-
-    def mark(marks=marks):
-      marks.append(time.perf_counter())
-
-    images, labels = one.craft(tf.constant(batches.indices(step)), tf.constant(step))
-    images.numpy()
-    mark()
-    float(one.learn(images, labels, tf.constant(step)).loss)
-    mark()
-    ours.publish(step, weights)
-    mark()
-    for variable, array in zip(weights, theirs.fetch(), strict=True):
-      variable.assign(array)
-    mark()
-    times.append([later - earlier for earlier, later in itertools.pairwise(marks)])
-  tell.send(dict(zip(("craft", "learn", "publish", "reload"), map(statistics.median, zip(*times[1:], strict=True)),
-                     strict=True)))
+  tell.send(costs.measure(Learner(config, dataset), batches, REPETITIONS, lambda: barrier.wait(PATIENCE)))
   tell.close()
   os._exit(0)  # nothing is left to be done, and TensorFlow takes its time about it
