@@ -1,13 +1,17 @@
 """What an attack is, and what all of them ask of their arguments."""
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
 from tf_madry.attacks.losses import FEWEST_CLASSES, require_classes
-from tf_madry.errors import require
+from tf_madry.errors import UserError, require
 from tf_madry.runtime import numerics
+
+LABEL = "label is {}, accepted: whole numbers from 0 to {}, the classes of the model"
 
 Model = Callable[[tf.Tensor], tf.Tensor]  # from float32 images [batch, height, width, channels] to logits
 Seed = int | tf.Tensor  # see `seeds.key`
@@ -82,17 +86,33 @@ def prepare(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tens
   if tf.size(images) > 0:
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     require(low >= 0 and high <= 1, "range of pixels", (low, high), "numbers from 0 to 1")
-    highest = num_classes(model, images) - 1
-    known = (labels >= 0) & (labels <= highest) & (tf.cast(labels, classes.dtype) == classes)
-    wrong = classes[~known].numpy().tolist()
-    require(not wrong, "label", next(iter(wrong), None), f"whole numbers from 0 to {highest}, the model's classes")
+    declared = declared_classes(model)
+    known = (labels >= 0) & (labels < (declared or tf.int32.max)) & (tf.cast(labels, classes.dtype) == classes)
+    if wrong := classes[~known].numpy().tolist():
+      raise UserError(LABEL.format(wrong[0], declared - 1 if declared else "the last"))
   return images, labels
 
 
-def num_classes(model: Model, images: tf.Tensor) -> int:
-  """How many logits the model has; a Keras model says so without being run."""
+@contextlib.contextmanager
+def known_labels() -> Iterator[None]:
+  """Around what first meets the labels: `UserError` where TensorFlow finds one that is no class of the model."""
+  try:
+    yield
+  except tf.errors.InvalidArgumentError as error:
+    if found := re.search(r"label value of (\S+) which is outside the valid range of \[0, (\d+)\)", error.message):
+      raise UserError(LABEL.format(found[1], int(found[2]) - 1)) from error
+    raise
+
+
+def declared_classes(model: Model) -> int | None:
+  """How many logits a Keras model has; of another, which would have to be run for it, None."""
   shape = getattr(model, "output_shape", None)
-  return shape[-1] if isinstance(shape, tuple) and shape[-1] else model(images[:1]).shape[-1]
+  return shape[-1] if isinstance(shape, tuple) else None
+
+
+def num_classes(model: Model, images: tf.Tensor) -> int:
+  """How many logits the model has."""
+  return declared_classes(model) or model(images[:1]).shape[-1]
 
 
 def require_enough_classes(loss: str, model: Model, images: tf.Tensor) -> None:

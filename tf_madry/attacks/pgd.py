@@ -10,7 +10,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.base import Cost, Model, Seed, prepare, require_enough_classes
+from tf_madry.attacks.base import Cost, Model, Seed, known_labels, prepare, require_enough_classes
 from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss
 from tf_madry.config import check_attack, default_alpha
 from tf_madry.errors import require
@@ -117,8 +117,9 @@ class PGD:
     images, labels = prepare(model, images, labels)
     require_enough_classes(self.loss, model, images)
     epsilon, alpha = tf.unstack(tf.constant([self.epsilon, self.step_size], tf.float32))
-    return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=LOSSES[self.loss],
-                             k=tf.constant(self.k), epsilon=epsilon, alpha=alpha, random_start=self.random_start)
+    with known_labels():
+      return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=LOSSES[self.loss],
+                               k=tf.constant(self.k), epsilon=epsilon, alpha=alpha, random_start=self.random_start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
