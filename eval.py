@@ -55,12 +55,12 @@ def main():
   """Returns the exit code."""
   mode = check_flags()
   cli.load_tensorflow()
-  from tf_madry import checkpoints
   from tf_madry.evaluation import load, report, watch
+  from tf_madry.models import loading
   if mode == "watch":
     watch.watch(FLAGS.model_dir, prepare_watch, FLAGS.split, FLAGS.num_examples, seed=FLAGS.seed)
     return 0
-  loaded = checkpoints.load_model(FLAGS.checkpoint or FLAGS.model_dir)
+  loaded = loading.load_model(FLAGS.checkpoint or FLAGS.model_dir)
   sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
   split = load.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]

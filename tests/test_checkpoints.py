@@ -9,6 +9,7 @@ import pytest
 from tf_madry import checkpoints
 from tf_madry.config import Config
 from tf_madry.errors import UserError
+from tf_madry.models import loading
 from tf_madry.runtime import files
 
 CONFIG = Config()
@@ -121,7 +122,7 @@ def test_a_damaged_newest_is_reported_and_the_one_before_it_used(tmp_path, capsy
   assert checkpoints.read_newest(str(tmp_path)).step == 100
   assert "step-00000200.npz" in capsys.readouterr().err
   with pytest.raises(UserError, match=f"is damaged: .*{said}") as error:
-    checkpoints.load_model(damaged)
+    loading.load_model(damaged)
   assert "\n" not in str(error.value) and "unsafe" not in str(error.value)
 
 
@@ -134,7 +135,7 @@ def test_a_checkpoint_that_does_not_list_its_arrays_is_one_of_old(tmp_path):
 def test_a_file_of_the_same_name_as_that_of_tensorflow_is_none(tmp_path):
   (tmp_path / "checkpoint").write_bytes(bytes(range(256)))
   with pytest.raises(UserError, match="accepted: a directory with a checkpoint in it"):
-    checkpoints.load_model(str(tmp_path))
+    loading.load_model(str(tmp_path))
 
 
 def test_when_none_is_whole_nothing_is_touched(tmp_path):

@@ -16,5 +16,5 @@ def load_model(model_dir):
     UserError: there is no such directory, or no whole checkpoint in it.
   """
   # TensorFlow takes seconds to import: only those who ask for a model pay for it.
-  from tf_madry import checkpoints
-  return checkpoints.load_model(model_dir).model
+  from tf_madry.models import loading
+  return loading.load_model(model_dir).model

@@ -1,6 +1,6 @@
 """Checkpoints: one .npz file each, written whole or not at all, verified when read.
 
-A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a source of batches adds), the
+A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a stepper adds), the
 step, the config as JSON, and the list of the arrays' names. NumPy's archive carries a checksum of every array, so that
 reading it is verifying it.
 """
@@ -9,13 +9,13 @@ import json
 import os
 import re
 import sys
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_madry.config import Config, resolve
+from tf_madry.config import Config
 from tf_madry.errors import UserError, require
-from tf_madry.models import network
 from tf_madry.runtime import files
 
 FOLDER = "checkpoints"
@@ -34,11 +34,14 @@ class Checkpoint(NamedTuple):
   path: str
 
 
+Variable = Any  # of Keras or TensorFlow, neither of which is needed to read a file
+
+
 class DamagedError(Exception):
   """A checkpoint file is not whole; the message says in what way."""
 
 
-def prepare(model_dir):
+def prepare(model_dir: str) -> None:
   """Makes the folder of a model directory's checkpoints and takes out what killed writers left; `UserError` if it cannot."""
   folder = os.path.join(model_dir, FOLDER)
   try:
@@ -48,7 +51,7 @@ def prepare(model_dir):
     raise UserError(f"{folder!r} cannot be written: {error.strerror}") from error
 
 
-def save(model_dir, step, config, arrays, *, keep):
+def save(model_dir: str, step: int, config: Config, arrays: Mapping[str, np.ndarray], *, keep: int) -> str:
   """Writes a checkpoint atomically, then removes all but the newest `keep` up to its step.
 
   Those of later steps go first: a run that saves a step has passed them over as damaged, and will do their steps again.
@@ -56,7 +59,7 @@ def save(model_dir, step, config, arrays, *, keep):
   Args:
     model_dir: the run's directory.
     step: number of training steps done.
-    config: `Config`.
+    config: of the run.
     arrays: {name: numpy array}.
     keep: how many files stay.
 
@@ -66,10 +69,9 @@ def save(model_dir, step, config, arrays, *, keep):
   Raises:
     UserError: it could not be written (disk full, not writable); earlier checkpoints are as they were.
   """
-  folder = os.path.join(model_dir, FOLDER)
-  path = os.path.join(folder, f"step-{step:08d}.npz")
+  path = path_of(model_dir, step)
   try:
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with files.replacing(path) as file:
       np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values())), NAMES_KEY: np.array(json.dumps(list(arrays)))},
                **arrays)
@@ -83,7 +85,12 @@ def save(model_dir, step, config, arrays, *, keep):
   return path
 
 
-def list_paths(model_dir):
+def path_of(model_dir: str, step: int) -> str:
+  """Where a model directory has its checkpoint of a step."""
+  return os.path.join(model_dir, FOLDER, f"step-{step:08d}.npz")
+
+
+def list_paths(model_dir: str) -> list[str]:
   """Paths of a model directory's checkpoints, newest first; [] when there are none."""
   folder = os.path.join(model_dir, FOLDER)
   names = os.listdir(folder) if os.path.isdir(folder) else []
@@ -91,7 +98,7 @@ def list_paths(model_dir):
   return [os.path.join(folder, steps[step]) for step in sorted(steps, reverse=True)]
 
 
-def read(path):
+def read(path: str) -> Checkpoint:
   """Reads a checkpoint file and verifies every byte of it.
 
   Raises:
@@ -118,7 +125,7 @@ def read(path):
   return Checkpoint(step, values, arrays, path)
 
 
-def read_arrays(path):
+def read_arrays(path: str) -> dict[str, np.ndarray]:
   """Every array of an .npz file, by name, verified; errors as in `read`."""
   try:
     with open(path, "rb") as file:
@@ -134,7 +141,7 @@ def read_arrays(path):
     raise DamagedError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
-def read_newest(model_dir):
+def read_newest(model_dir: str) -> Checkpoint | None:
   """The newest whole checkpoint of a model directory, or None when it has none at all.
 
   Damaged ones are reported on standard error and passed over.
@@ -153,69 +160,18 @@ def read_newest(model_dir):
   return None
 
 
-class LoadedModel(NamedTuple):
-  """A Keras `model` with the `step`, the `config` and the `path` it comes from."""
-
-  model: object
-  step: int
-  config: Config
-  path: str
-
-
-def load_model(path):
-  """Rebuilds the trained model of a model directory or of one checkpoint, ours or of the challenge's TF1 code.
-
-  Raises:
-    UserError: there is no whole checkpoint, or its weights do not fit the network.
-  """
-  challenge = None if list_paths(path) else network.find_challenge_checkpoint(path)
-  if challenge:
-    return _load_challenge_model(challenge)
-  if os.path.isdir(path):
-    checkpoint = read_newest(path)
-    require(checkpoint, "model directory", path,
-            "a directory with a checkpoint in it, as train.py or the challenge's code writes it")
-  else:
-    require(os.path.exists(path), "model", path,
-            "a model directory, a checkpoint file, or the prefix of a TF1 checkpoint")
-    try:
-      checkpoint = read(path)
-    except DamagedError as error:
-      raise UserError(f"checkpoint {path!r} is damaged: {error}") from error
-  return model_of(checkpoint)
-
-
-def model_of(checkpoint):
-  """The `LoadedModel` of a `Checkpoint`."""
-  config = Config.from_values(checkpoint.values)
-  image_shape, num_classes = checkpoint.arrays["image_shape"], checkpoint.arrays["num_classes"]
-  model = network.build(tuple(int(size) for size in image_shape), int(num_classes))
-  restore(variables_of(model, "model"), checkpoint)
-  return LoadedModel(model, checkpoint.step, config, checkpoint.path)
-
-
-def _load_challenge_model(prefix):
-  """The `LoadedModel` of a TF1 checkpoint, which carries no settings: they are taken to be the challenge's."""
-  weights, step = network.read_challenge_checkpoint(prefix)
-  model = network.build()
-  for variable in model.variables:
-    variable.assign(weights[variable.path])
-  config, _ = resolve({"model_dir": home(prefix)}, "challenge")
-  return LoadedModel(model, step, config, prefix)
-
-
-def home(path):
+def home(path: str) -> str:
   """The model directory that a checkpoint belongs to."""
   folder = os.path.dirname(path)
   return os.path.dirname(folder) or "." if os.path.basename(folder) == FOLDER else folder or "."
 
 
-def variables_of(owner, prefix):
+def variables_of(owner: Any, prefix: str) -> dict[str, Variable]:
   """{name: variable} of a Keras model or optimizer, under names that do not depend on what else was built."""
   return {f"{prefix}/{variable.path}": variable for variable in owner.variables}
 
 
-def restore(variables, checkpoint):
+def restore(variables: Mapping[str, Variable], checkpoint: Checkpoint) -> None:
   """Assigns arrays to Keras or TensorFlow variables, all or none.
 
   Raises:

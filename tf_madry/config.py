@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import math
 import os
 import types
 import typing
 
 from tf_madry.errors import UserError, require
+from tf_madry.recipes import RECIPES, PartOfEpsilon
 
 
 def check_attack(*, epsilon: float, k: int = 1, alpha: float | None = None) -> None:
@@ -44,6 +44,15 @@ class AttackConfig:
     return default_alpha(self.k, self.epsilon) if self.alpha is None else self.alpha
 
 
+# What makes a method of training: where --recipe does not name one of these, it has the paper's and not that of a file.
+_METHOD = "method"
+
+
+def _method(default):
+  """A field that is a part of the method."""
+  return dataclasses.field(default=default, metadata={_METHOD: True})
+
+
 CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"),
            "schedule": ("constant", "linear"), "precision": ("float32", "bfloat16")}
 
@@ -55,18 +64,19 @@ class TrainingConfig:
   recipe: str = "paper"
   adversarial: bool = True  # False: train on natural images (Eq. 1)
   dataset: str = "mnist"
+  network: str = _method("paper")  # name in `models.NETWORKS`
   steps: int = 60_000  # §6
   batch_size: int = 128  # §6
   learning_rate: float = 1e-4  # of Adam; the paper gives none, this is that of the challenge's code it builds on
-  reduction: str = "mean"  # of the loss over the batch; the challenge sums
-  initialization: str = "challenge"  # of the weights, see `model.build`
-  schedule: str = "constant"  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
-  ramp: float = 0.0  # share of the steps over which ε (with α) rises from 0 to its value
-  margin: float = 1.0  # radius of the ball that is trained in, in units of ε
-  averaging: float = 0.0  # decay, by step, of the running average of the weights that is the result; 0: none
-  replay: bool = False  # updates of the weights from the same backward passes as the attack's steps (Shafahi et al. 2019)
-  lead: int = 0  # of the κ steps on a batch that is replayed, how many come before the first that updates the weights
-  candidates: int = 1  # batches drawn for each one trained on, which is made of their hardest examples (Jiang et al. 2019)
+  reduction: str = _method("mean")  # of the loss over the batch; the challenge sums
+  initialization: str = _method("challenge")  # of the weights, see `network.build`
+  schedule: str = _method("constant")  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
+  ramp: float = _method(0.0)  # share of the steps over which ε (with α) rises from 0 to its value
+  margin: float = _method(1.0)  # radius of the ball that is trained in, in units of ε
+  averaging: float = _method(0.0)  # decay, by step, of the running average of the weights that is the result; 0: none
+  replay: bool = _method(False)  # updates of the weights from the same backward passes as the attack's steps (Shafahi et al. 2019)
+  lead: int = _method(0)  # of the κ steps on a batch that is replayed, how many come before the first that updates the weights
+  candidates: int = _method(1)  # batches drawn for each one trained on, which is made of their hardest examples (Jiang et al. 2019)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
   staleness_reload: int = 0  # steps between renewals of the weights that craft, as §5's workers reload them; 0: off
   # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
@@ -140,20 +150,6 @@ class AsyncConfig:
             "a whole number of steps, at least 0")
 
 
-RECIPES = {
-    "paper": {"k": 8, "epsilon": 0.3, "alpha": None, "random_start": True, "loss": "xent", "adversarial": True,
-              "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
-    "challenge": {"k": 40, "epsilon": 0.3, "alpha": 0.01, "random_start": True, "loss": "xent", "adversarial": True,
-                  "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
-    "fast": {"k": 3, "epsilon": 0.3, "alpha": 0.2, "random_start": False, "loss": "xent", "adversarial": True, "replay": True,
-             "steps": 4_000, "batch_size": 32, "learning_rate": 1e-3, "reduction": "mean", "initialization": "threshold",
-             "schedule": "linear", "ramp": 0.05, "margin": 1.08, "candidates": 3, "lead": 1, "averaging": 0.98, "precision": None},
-    "natural": {"adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
-}
-
-# What makes a method of training: where --recipe does not name one of these, it has the paper's and not that of a file.
-METHOD = {"replay", "lead", "candidates", "ramp", "margin", "schedule", "averaging", "initialization", "reduction"}
-
 # The challenge's config.json, key by key; None: known there, but of no use to training here.
 CHALLENGE_KEYS = {
     "model_dir": "model_dir", "random_seed": "seed", "max_num_training_steps": "steps",
@@ -222,19 +218,20 @@ class Config:
 
 
 PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig, "asynchronous": AsyncConfig}
+METHOD = {field.name for field in dataclasses.fields(TrainingConfig) if field.metadata.get(_METHOD)}
 FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
           for part, cls in PARTS.items() for field in dataclasses.fields(cls)}
 
 
-def resolve(flags, recipe=None, path=None):
+def resolve(flags: dict, recipe: str | None = None, path: str | None = None) -> tuple[Config, list[str]]:
   """The effective config: what `flags` say, else the recipe, else the file, else the paper.
 
   A recipe's α is a part of its ε: with another ε, and no α of its own, it is as large a part of that.
 
   Args:
     flags: {name: value} of what was given on the command line.
-    recipe: name in `RECIPES`, or None.
-    path: of a JSON file, ours or the challenge's, or None.
+    recipe: name in `RECIPES`; None: the file's.
+    path: of a JSON file, ours or the challenge's.
 
   Returns:
     (config, notices): the `Config`, and lines worth telling the user.
@@ -247,24 +244,21 @@ def resolve(flags, recipe=None, path=None):
   if name:
     require(name in RECIPES, "recipe", name, ", ".join(RECIPES))
     own = {"recipe": name, **RECIPES[name]}
+  part = own.get("alpha") if isinstance(own.get("alpha"), PartOfEpsilon) else None
   if recipe:
     values = {setting: value for setting, value in file.items() if setting not in METHOD} | own
   else:
-    values = _over(own, file, own)
-  config = Config.from_values(_over(values, flags, own))
-  if own.get("alpha") and config.attack.alpha not in (own["alpha"], file.get("alpha"), flags.get("alpha")):
+    values = own | file
+    # A config.json of ours holds the recipe's α as a number.
+    if part and file.get("alpha") == part.of(values["epsilon"]):
+      values["alpha"] = part
+  values |= flags
+  if values.get("alpha") is part:
+    values["alpha"] = part and part.of(_typed("epsilon", values["epsilon"], float))
+  config = Config.from_values(values)
+  if part and config.attack.alpha not in (part.alpha, file.get("alpha"), flags.get("alpha")):
     notices = [*notices, f"α = {config.attack.alpha:.4g}: as large a part of ε as in recipe {name}"]
   return config, notices
-
-
-def _over(values, given, recipe):
-  """`values`, but what is `given` in their place; an α that is the recipe's part of ε goes along with another ε."""
-  merged = values | given
-  if recipe.get("alpha") and given.get("epsilon") and "alpha" not in given:
-    part = recipe["alpha"] / recipe["epsilon"]
-    if values["alpha"] and math.isclose(values["alpha"], part * values["epsilon"]):
-      merged["alpha"] = part * given["epsilon"]
-  return merged
 
 
 def read_file(path):

@@ -17,7 +17,7 @@ from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError
 from tf_madry.evaluation import accuracy
 from tf_madry.evaluation.intervals import wilson
-from tf_madry.models import network
+from tf_madry.models import loading, network
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_what_is_printed_and_written(tmp_path, model_dir):
   assert low < result["adversarial_accuracy"] < high and result["n"] == 150
   assert (result["model"], result["step"], result["split"]) == (checkpoints.list_paths(model_dir)[0], 12, "test")
   assert (result["seed"], result["batch_size"]) == (0, 200)
-  logits = checkpoints.load_model(model_dir).model(datasets.as_float(datasets.load().test.images[:150]))
+  logits = loading.load_model(model_dir).model(datasets.as_float(datasets.load().test.images[:150]))
   right = logits.numpy().argmax(-1) == datasets.load().test.labels[:150]
   assert result["natural_accuracy"] == pytest.approx(right.mean())
   assert result["adversarial_accuracy"] < result["natural_accuracy"]
@@ -77,10 +77,10 @@ def test_an_attack_from_a_source(tmp_path, capsys, model_dir):
   source = train(tmp_path / "source", seed=5)
   assert eval_script(f"--model_dir={model_dir}", f"--source={source}", "--epsilon=0.1", "--num_examples=20") == 0
   assert f"20 test examples; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
-  target, split = checkpoints.load_model(model_dir).model, datasets.load().test.head(100)
+  target, split = loading.load_model(model_dir).model, datasets.load().test.head(100)
   attack = PGD(epsilon=0.1, k=4)
   white = accuracy.evaluate(target, attack, split)
-  black = accuracy.evaluate(target, attack, split, source=checkpoints.load_model(source).model)
+  black = accuracy.evaluate(target, attack, split, source=loading.load_model(source).model)
   assert white.adversarial_accuracy < black.adversarial_accuracy < black.natural_accuracy == white.natural_accuracy
 
 
@@ -105,7 +105,7 @@ def test_watch_measures_each_new_checkpoint_and_leaves_cleanly(tmp_path, model_d
   checkpoint = checkpoints.read_newest(str(tmp_path / "model"))
   zeroed = {name: np.zeros_like(array) if name.startswith("model/") else array
             for name, array in checkpoint.arrays.items()} | {"step": np.int64(13)}
-  config = checkpoints.load_model(model_dir).config
+  config = loading.load_model(model_dir).config
   checkpoints.save(str(tmp_path / "model"), 13, config, zeroed, keep=3)
   assert "step 13: 50 test examples" in line("model")
   assert line("waiting") == "waiting for the next checkpoint\n"
@@ -121,14 +121,14 @@ def test_watch_measures_each_new_checkpoint_and_leaves_cleanly(tmp_path, model_d
 
 
 def other_shape(folder):
-  config = checkpoints.load_model(folder / "model").config
+  config = loading.load_model(folder / "model").config
   arrays = checkpoints.read_newest(str(folder / "model")).arrays
   arrays["model/logits/bias"] = np.zeros(7, np.float32)
   return checkpoints.save(str(folder / "other"), 1, config, arrays, keep=3)
 
 
 def seven_classes(folder):
-  config = checkpoints.load_model(folder / "model").config
+  config = loading.load_model(folder / "model").config
   arrays = {"step": np.int64(1), "image_shape": np.int32([28, 28, 1]), "num_classes": np.int32(7)}
   weights = checkpoints.variables_of(network.build(num_classes=7), "model")
   arrays |= {name: variable.numpy() for name, variable in weights.items()}

@@ -14,7 +14,7 @@ from tf_madry import checkpoints, datasets
 from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.errors import UserError
 from tf_madry.evaluation import accuracy, attack_files, published
-from tf_madry.models import network
+from tf_madry.models import loading, network, tf1
 
 EPSILON = 0.3
 
@@ -155,7 +155,7 @@ def test_a_bad_file_is_refused_and_not_executed(tmp_path, monkeypatch, images, a
 
 
 def test_a_file_saved_here_has_the_same_accuracy_here(tmp_path, model_dir):
-  loaded, split = checkpoints.load_model(model_dir), datasets.load().test.head(300)
+  loaded, split = loading.load_model(model_dir), datasets.load().test.head(300)
   for attack in (FGSM(epsilon=0.05), PGD(k=3, epsilon=0.05)):
     adversarial = np.empty(split.images.shape, np.float32)
     result = accuracy.run(loaded, attack, split, batch_size=100, seed=0, adversarial=adversarial)
@@ -237,7 +237,7 @@ def released(tmp_path_factory, images):
 def test_a_tf1_checkpoint_gives_the_same_logits(released, images, name):
   folder, logits = released
   assert "Variable_7/Adam_1" in tf.train.load_checkpoint(folder).get_variable_to_shape_map()
-  loaded = checkpoints.load_model(os.path.join(folder, name) if name else folder)
+  loaded = loading.load_model(os.path.join(folder, name) if name else folder)
   np.testing.assert_allclose(loaded.model(datasets.as_float(images)), logits, atol=1e-5)
   assert loaded.step == 3
   assert loaded.path == os.path.join(folder, "checkpoint-3")
@@ -252,7 +252,7 @@ def test_a_tf1_checkpoint_is_not_watched(released):
 
 def write_tf1(prefix, **changed):
   """A TF1 checkpoint with the challenge's variables, but for some: None leaves one out."""
-  names = {f"Variable_{number}" if number else "Variable": path for number, path in enumerate(network.CHALLENGE_ORDER)}
+  names = {f"Variable_{number}" if number else "Variable": path for number, path in enumerate(tf1.ORDER)}
   weights = {variable.path: variable.numpy() for variable in network.build().variables}
   values = {name: weights[path] for name, path in names.items()} | changed
   v1 = tf.compat.v1
@@ -301,7 +301,7 @@ def lost(folder):
 ])
 def test_a_tf1_checkpoint_that_cannot_be_used_is_named(tmp_path, write, said):
   with pytest.raises(UserError, match=said) as refusal:
-    checkpoints.load_model(write(tmp_path))
+    loading.load_model(write(tmp_path))
   assert "\n" not in str(refusal.value)
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from tests.helpers.evaluating import attempt, toy, train
 from tests.helpers.processes import start, until
-from tf_madry import checkpoints, datasets
+from tf_madry import datasets
 from tf_madry.attacks.suite import Suite
 from tf_madry.errors import UserError
 from tf_madry.evaluation import suite
 from tf_madry.evaluation.record import Record, Trial
+from tf_madry.models import loading
 from tf_madry.runtime import files
 
 QUICK = Suite(epsilon=0.02, k=20, queries=100)
@@ -71,7 +72,7 @@ def straight(tmp_path_factory):
   """(model directory, what to run on it, `Result`, adversarial images) of a suite that was never stopped."""
   folder = tmp_path_factory.mktemp("straight")
   model_dir = train(folder / "model")
-  what = checkpoints.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=100), datasets.load().test.head(40)
+  what = loading.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=100), datasets.load().test.head(40)
   return model_dir, what, *suite.run(*what, batch_size=5, folder=str(folder / "suite"))
 
 

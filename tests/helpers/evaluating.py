@@ -9,11 +9,12 @@ from absl import flags
 from absl.testing import flagsaver
 
 from tests.helpers.processes import ROOT
-from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
+from tf_madry import datasets
 from tf_madry.attacks.base import Cost
 from tf_madry.evaluation.record import Record, Trial
 from tf_madry.evaluation.runner import Row, run_row
+from tf_madry.models import loading
 from tf_madry.training import loop
 
 
@@ -53,7 +54,7 @@ def toy(seed=1, n=60, wrap=None, classes=5):
   pixels = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 1), np.uint8)
   labels = tf.argmax(model(datasets.as_float(pixels)), -1).numpy().astype(np.int32)
   labels[::10] = (labels[::10] + 1) % classes
-  return checkpoints.LoadedModel(model, 1, configs.Config.from_values({}), "toy"), datasets.Split(pixels, labels)
+  return loading.LoadedModel(model, 1, configs.Config.from_values({}), "toy"), datasets.Split(pixels, labels)
 
 
 class Numbered:

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from tf_madry import datasets
 from tf_madry.attacks.base import Attack, Model
 from tf_madry.attacks.losses import score
-from tf_madry.checkpoints import LoadedModel
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.verify import allowed
+from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import seeds
 from tf_madry.runtime.text import duration, percent_interval
 

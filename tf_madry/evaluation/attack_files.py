@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_madry import datasets
-from tf_madry.checkpoints import LoadedModel
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import published, verify
 from tf_madry.evaluation.intervals import wilson
+from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import files
 from tf_madry.runtime.text import percent_interval
 

@@ -8,12 +8,12 @@ from tf_madry import datasets
 from tf_madry.attacks import base
 from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.attacks.suite import Suite
-from tf_madry.checkpoints import LoadedModel
 from tf_madry.evaluation import masking, published, runner
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.masking import Comparison
 from tf_madry.evaluation.record import Record, Trial
 from tf_madry.evaluation.runner import Plan, Row
+from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import files
 from tf_madry.runtime.text import duration, percent_interval
 

@@ -1,14 +1,15 @@
 """What is evaluated, by name: the examples, and the models that attacks are crafted on."""
 
-from tf_madry import checkpoints, datasets
+from tf_madry import datasets
 from tf_madry.errors import require
+from tf_madry.models import loading
 
 SPLITS = ("test", "validation", "train")
 
 
-def load_source(path: str, target: checkpoints.LoadedModel) -> checkpoints.LoadedModel:
+def load_source(path: str, target: loading.LoadedModel) -> loading.LoadedModel:
   """Loads the model to craft on; `UserError` unless it takes the same images and tells as many classes apart."""
-  source = checkpoints.load_model(path)
+  source = loading.load_model(path)
   for what in ("input_shape", "output_shape"):
     theirs, ours = (getattr(loaded.model, what)[1:] for loaded in (source, target))
     require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs, f"{ours}, as of {target.path!r}")

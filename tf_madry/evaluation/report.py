@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tf_madry.checkpoints import LoadedModel
+from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import files
 
 

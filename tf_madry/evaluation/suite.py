@@ -9,12 +9,12 @@ import tensorflow as tf
 from tf_madry import datasets
 from tf_madry.attacks.base import Ensemble, Model, num_classes
 from tf_madry.attacks.losses import score
-from tf_madry.checkpoints import LoadedModel
 from tf_madry.evaluation import accuracy, masking, runner
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.masking import Comparison
 from tf_madry.evaluation.record import Record, Trial
 from tf_madry.evaluation.runner import Plan, Row
+from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime.text import duration, percent_interval
 
 ROW = "{:<16}{:>10}{:>9}{:>10}  {:<19}{:>9}"

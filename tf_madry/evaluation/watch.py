@@ -13,11 +13,11 @@ from tf_madry.datasets import Split
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import accuracy, report
 from tf_madry.evaluation.load import choose_split
-from tf_madry.models import network
+from tf_madry.models import loading, tf1
 
 POLL_SECONDS = 2.0
 
-Evaluation = Callable[[checkpoints.LoadedModel, Split], accuracy.Result]
+Evaluation = Callable[[loading.LoadedModel, Split], accuracy.Result]
 
 
 def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split: str, num_examples: int | None, *,
@@ -36,7 +36,7 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
       to be had.
   """
   require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
-  require(checkpoints.list_paths(model_dir) or not network.find_challenge_checkpoint(model_dir), "model_dir", model_dir,
+  require(checkpoints.list_paths(model_dir) or not tf1.find_checkpoint(model_dir), "model_dir", model_dir,
           "a directory that train.py writes to; the checkpoints of the challenge's code are evaluated without --watch")
   # What is wrong is said now, not when there is a checkpoint. A run that has not written its config yet may be the
   # paper's.
@@ -76,7 +76,7 @@ def _checkpoints(model_dir):
       continue
     waiting, seen = False, newest
     try:
-      yield checkpoints.load_model(newest)
+      yield loading.load_model(newest)
     except UserError as error:  # removed by the run, or damaged: the next one will do
       print(f"warning: {error}", file=sys.stderr)
 

@@ -14,6 +14,9 @@ out, and the second layer sees a pair's difference alone. What is left is traine
 less than half of the arithmetic; `widen` gives the paper's network that computes the same.
 """
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -23,11 +26,11 @@ FILTERS = 2 * 2 * len(TAPS)  # of the first layer: a pair for each tap, of white
 STEEPEST = 10.0  # of a threshold; for ε near 1/2, where it would be a jump, and beyond
 
 
-def give(layer, epsilon):
+def initialize(layer: keras.layers.Layer, epsilon: float) -> None:
   """Gives the first layer these weights.
 
   Args:
-    layer: `model.PooledConvolution` of `FILTERS` filters.
+    layer: a `PooledConvolution` of `FILTERS` filters.
     epsilon: radius of the ball, in units of the pixel range.
   """
   kernel, bias = np.zeros(layer.kernel.shape, np.float32), np.zeros(layer.bias.shape, np.float32)
@@ -43,16 +46,16 @@ def give(layer, epsilon):
   layer.bias.assign(bias)
 
 
-def differences(filtered):
+def differences(filtered: tf.Tensor) -> tf.Tensor:
   """Of each pair of channels the first minus the second: from [batch, height, width, 2 · n] to [batch, height, width, n]."""
   return filtered[..., 0::2] - filtered[..., 1::2]
 
 
-def widen(weights, shapes):
+def widen(weights: Sequence[tf.Variable], shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
   """The weights of the paper's network that computes what the network of thresholds does.
 
   Args:
-    weights: of `model.build(initialization="threshold")`, in its order.
+    weights: of `network.build(initialization="threshold")`, in its order.
     shapes: of the paper's, in that order.
 
   Returns:

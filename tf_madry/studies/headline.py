@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from tf_madry import checkpoints, config
+from tf_madry import config
 from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
 from tf_madry.evaluation import suite
 from tf_madry.evaluation.intervals import wilson
+from tf_madry.models import loading
 from tf_madry.studies.output import plots
 from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
 from tf_madry.training.progress import duration
@@ -51,7 +52,7 @@ def _recipe(lab, name):
 
 def _attacked(lab, network, strongest):
   split = lab.data.test.head(lab.options.headline_n)
-  loaded = checkpoints.load_model(network.config.run.model_dir)
+  loaded = loading.load_model(network.config.run.model_dir)
   result, _ = suite.run(loaded, strongest, split, seed=lab.options.seed, folder=f"{network.config.run.model_dir}/suite")
   return {"n": len(split), "natural": result.natural_accuracy, "suite": result.adversarial_accuracy,
           "suite_seconds": result.seconds, "warnings": result.warnings}

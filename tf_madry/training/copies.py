@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from tf_madry import models
 from tf_madry.config import Config
-from tf_madry.models import network, thresholds
+from tf_madry.models import thresholds
 
 
 class Copies:
@@ -20,8 +21,8 @@ class Copies:
     training = config.training
 
     def build(dtype="float32", initialization=training.initialization):
-      return network.build(image_shape, num_classes, seed=training.seed, initialization=initialization,
-                           epsilon=config.attack.epsilon, dtype=dtype)
+      return models.build(training.network, image_shape, num_classes, seed=training.seed,
+                          initialization=initialization, epsilon=config.attack.epsilon, dtype=dtype)
 
     self._averaging, narrow = training.averaging, training.initialization == "threshold"
     self.trained = build()

@@ -12,6 +12,7 @@ from tf_madry import checkpoints, config, datasets
 from tf_madry.attacks.pgd import PGD
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import accuracy
+from tf_madry.models import loading
 from tf_madry.runtime import devices
 from tf_madry.studies.lab import cache, machines, recording
 from tf_madry.training import loop
@@ -277,8 +278,7 @@ class Lab:
 
   def _is_trained(self, network):
     model_dir = network.config.run.model_dir
-    newest = next(iter(checkpoints.list_paths(model_dir)), None)
-    if newest is None or os.path.basename(newest) != f"step-{network.steps:08d}.npz":
+    if checkpoints.list_paths(model_dir)[:1] != [checkpoints.path_of(model_dir, network.steps)]:
       return False
     theirs = config.Config.from_values(config.read_file(os.path.join(model_dir, "config.json"))[0]).values()
     ours = network.config.experiment()
@@ -329,10 +329,10 @@ class Lab:
     # One Keras model for all networks in a role: what was compiled for it serves again.
     folder = network.config.run.model_dir
     if step is not None:
-      folder = os.path.join(folder, recording.SNAPSHOTS, checkpoints.FOLDER, f"step-{step:08d}.npz")
+      folder = checkpoints.path_of(os.path.join(folder, recording.SNAPSHOTS), step)
     model, held = self._models.get(role, (None, None))
     if held != folder:
-      fresh = checkpoints.load_model(folder).model
+      fresh = loading.load_model(folder).model
       if model is None:
         model = fresh
       else:

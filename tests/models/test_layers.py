@@ -1,0 +1,29 @@
+"""Layers: the same mathematics in quicker forms."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_madry.models import layers
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (6, 10, 2), (27, 28, 1), (8, 8, 6)])
+def test_pooled_convolution_is_convolution_bias_relu_and_pooling(shape):
+  random = keras.initializers.RandomNormal(0.0, 0.3, seed=1)
+  layer = layers.PooledConvolution(8, random, random)
+  images = tf.random.stateless_uniform((3, *shape), (0, 1))
+
+  def plain(images):
+    return tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(images, layer.kernel, 1, "SAME") + layer.bias), 2, 2, "SAME")
+
+  def with_gradients(function):
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      out = function(images)
+      value = tf.reduce_sum(out * tf.random.stateless_normal(out.shape, (2, 3)))
+    return out, *tape.gradient(value, [images, layer.kernel.value, layer.bias.value])
+
+  layer(images)
+  for ours, theirs in zip(with_gradients(layer), with_gradients(plain), strict=True):
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)

@@ -1,0 +1,33 @@
+"""The recipes: sets of settings by name. Another one is another entry here."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class PartOfEpsilon:
+  """A step α that is `alpha` at this `epsilon`, and as large a part of any other one."""
+
+  alpha: float
+  epsilon: float = 0.3
+
+  def of(self, epsilon: float) -> float:
+    """α for this ε; where the ball is a point, any will do."""
+    return self.alpha / self.epsilon * epsilon if epsilon else self.alpha
+
+
+# {name: {field of the config: value}}; what a recipe does not name is the paper's.
+RECIPES = {
+    "paper": {  # §6
+        "adversarial": True, "k": 8, "epsilon": 0.3, "alpha": None, "random_start": True, "loss": "xent",
+        "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
+    "challenge": {  # its config.json
+        "adversarial": True, "k": 40, "epsilon": 0.3, "alpha": PartOfEpsilon(0.01), "random_start": True, "loss": "xent",
+        "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
+    "fast": {  # robust in minutes on a CPU: every gradient serves attack and weights
+        "adversarial": True, "k": 3, "epsilon": 0.3, "alpha": PartOfEpsilon(0.2), "random_start": False, "loss": "xent",
+        "replay": True, "lead": 1, "candidates": 3, "ramp": 0.05, "margin": 1.08, "averaging": 0.98,
+        "steps": 4_000, "batch_size": 32, "learning_rate": 1e-3, "schedule": "linear", "reduction": "mean",
+        "initialization": "threshold", "precision": None},
+    "natural": {
+        "adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
+}
