@@ -1,4 +1,4 @@
-"""Trains a robust model (Eq. 6); the paper's settings unless flags, a recipe or a config file say otherwise.
+"""Trains a robust model (Eq. 6), as the paper does unless flags, a recipe or a file say otherwise.
 
     python train.py --k 8
 """
@@ -25,7 +25,7 @@ def main() -> int:
   require(minutes is None or not stale, "minutes", minutes, "nothing when there is a staleness")
   cli.load_tensorflow()
   from tf_madry.training import loop, pacing, staleness
-  choose_steps = functools.partial(pacing.steps_within, minutes=minutes, began=began) if minutes else None
+  choose_steps = minutes and functools.partial(pacing.steps_within, minutes=minutes, began=began)
   try:
     loop.train(config, resume=flags.FLAGS.resume, make_stepper=staleness.stepper, choose_steps=choose_steps)
   except loop.Stopped as stopped:

@@ -1,8 +1,8 @@
 """Checkpoints: one .npz file each, written whole or not at all, verified when read.
 
-A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a stepper adds), the
-step, the config as JSON, and the list of the arrays' names. NumPy's archive carries a checksum of every array, so that
-reading it is verifying it.
+A file holds every array of a run by name (`model/conv1/kernel`, `optimizer/…`, whatever a stepper
+adds), the step, the config as JSON, and the list of the arrays' names. NumPy's archive carries a
+checksum of every array, so that reading it is verifying it.
 """
 
 import json
@@ -26,7 +26,7 @@ ZIP = b"PK"  # the beginning of an .npz archive
 
 
 class Checkpoint(NamedTuple):
-  """What a checkpoint file holds: `step`, `values` (the config, flat), `arrays` by name, and its `path`."""
+  """What a checkpoint holds: `step`, `values` (the config, flat), `arrays` by name; its `path`."""
 
   step: int
   values: dict
@@ -42,7 +42,11 @@ class DamagedError(Exception):
 
 
 def prepare(model_dir: str) -> None:
-  """Makes the folder of a model directory's checkpoints and takes out what killed writers left; `UserError` if it cannot."""
+  """Makes the folder of checkpoints, and takes out what killed writers left there.
+
+  Raises:
+    UserError: it cannot be made or written.
+  """
   folder = os.path.join(model_dir, FOLDER)
   try:
     os.makedirs(folder, exist_ok=True)
@@ -51,10 +55,12 @@ def prepare(model_dir: str) -> None:
     raise UserError(f"{folder!r} cannot be written: {error.strerror}") from error
 
 
-def save(model_dir: str, step: int, config: Config, arrays: Mapping[str, np.ndarray], *, keep: int) -> str:
+def save(model_dir: str, step: int, config: Config, arrays: Mapping[str, np.ndarray], *,
+         keep: int) -> str:
   """Writes a checkpoint atomically, then removes all but the newest `keep` up to its step.
 
-  Those of later steps go first: a run that saves a step has passed them over as damaged, and will do their steps again.
+  Those of later steps go first: a run that saves a step has passed them over as damaged, and will
+  do their steps again.
 
   Args:
     model_dir: the run's directory.
@@ -67,17 +73,19 @@ def save(model_dir: str, step: int, config: Config, arrays: Mapping[str, np.ndar
     The path of the new file.
 
   Raises:
-    UserError: it could not be written (disk full, not writable); earlier checkpoints are as they were.
+    UserError: it could not be written (disk full, not writable); earlier checkpoints are as they
+      were.
   """
   path = path_of(model_dir, step)
   try:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with files.replacing(path) as file:
-      np.savez(file, **{CONFIG_KEY: np.array(json.dumps(config.values())), NAMES_KEY: np.array(json.dumps(list(arrays)))},
-               **arrays)
+      about = {CONFIG_KEY: json.dumps(config.values()), NAMES_KEY: json.dumps(list(arrays))}
+      np.savez(file, **{name: np.array(text) for name, text in about.items()}, **arrays)
   except OSError as error:
     intact = "; earlier checkpoints are intact" if list_paths(model_dir) else ""
-    raise UserError(f"checkpoint {path!r} cannot be written: {error.strerror or error}{intact}") from error
+    reason = f"{error.strerror or error}{intact}"
+    raise UserError(f"checkpoint {path!r} cannot be written: {reason}") from error
   paths = list_paths(model_dir)
   own = paths.index(path)
   for other in paths[:own] + paths[own + keep:]:
@@ -154,9 +162,11 @@ def read_newest(model_dir: str) -> Checkpoint | None:
     try:
       return read(path)
     except DamagedError as error:
-      print(f"warning: checkpoint {path!r} is damaged ({error}); trying the one before it", file=sys.stderr)
+      print(f"warning: checkpoint {path!r} is damaged ({error}); trying the one before it",
+            file=sys.stderr)
   if paths:
-    raise UserError(f"none of the {len(paths)} checkpoints in {model_dir!r} is whole; nothing was changed there")
+    raise UserError(f"none of the {len(paths)} checkpoints in {model_dir!r} is whole; nothing was "
+                    "changed there")
   return None
 
 
@@ -167,7 +177,7 @@ def home(path: str) -> str:
 
 
 def variables_of(owner: Any, prefix: str) -> dict[str, Variable]:
-  """{name: variable} of a Keras model or optimizer, under names that do not depend on what else was built."""
+  """{name: variable} of a Keras model or optimizer; names do not depend on what else was built."""
   return {f"{prefix}/{variable.path}": variable for variable in owner.variables}
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 
 from absl import app, flags
 
@@ -22,7 +23,7 @@ NOISE = re.compile(rb"absl::InitializeLog|oneDNN custom operations|Could not fin
                    rb"|rebuild TensorFlow with the appropriate compiler flags|optimized to use available CPU")
 
 
-def define_training_flags():
+def define_training_flags() -> None:
   """The flags of a training run. None stands for "not given": the recipe, the config file or the paper decides."""
   flags.DEFINE_integer("k", None, "PGD steps κ of the attack that training defends against (paper: 8)")
   flags.DEFINE_float("epsilon", None, "radius of the ℓ∞ ball, in units of the pixel range (paper: 0.3)")
@@ -47,7 +48,7 @@ def define_training_flags():
   flags.DEFINE_boolean("resume", True, "go on with the run in --model_dir; --noresume refuses to if there is one")
 
 
-def training_config():
+def training_config() -> configs.Config:
   """The `Config` that the flags, the recipe, the config file and the paper make; prints what there is to notice."""
   given = {name: FLAGS[name].value for name in configs.FIELDS if name in FLAGS and FLAGS[name].value is not None}
   given.pop("recipe", None)
@@ -57,7 +58,7 @@ def training_config():
   return config
 
 
-def run(main, *, takes_names=False):
+def run(main: Callable[..., int | None], *, takes_names: bool = False) -> None:
   """Runs a script under absl: an error is one line and exit code 2, a signal has its own exit code.
 
   Who prints to a reader that has gone (`… | head`) ends without a word, as if by SIGPIPE.
@@ -101,7 +102,7 @@ def _fail(message):
   sys.exit(ERROR_CODE)
 
 
-def load_tensorflow(threads=None):
+def load_tensorflow(threads: int | None = None) -> None:
   """Imports TensorFlow without its usual greetings; everything else it prints is passed on.
 
   Scripts call it once their flags are known to be good: it takes seconds.
@@ -121,7 +122,7 @@ def load_tensorflow(threads=None):
 
 
 @contextlib.contextmanager
-def _without_noise():
+def _without_noise() -> Iterator[None]:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
   sys.stderr.flush()
   original = os.dup(2)

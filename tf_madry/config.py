@@ -39,18 +39,14 @@ class AttackConfig:
     require(self.loss in self.losses, "loss", self.loss, ", ".join(self.losses))
 
   @property
-  def step_size(self):
+  def step_size(self) -> float:
     """α: as given, or by default."""
     return default_alpha(self.k, self.epsilon) if self.alpha is None else self.alpha
 
 
-# What makes a method of training: where --recipe does not name one of these, it has the paper's and not that of a file.
-_METHOD = "method"
-
-
 def _method(default):
-  """A field that is a part of the method."""
-  return dataclasses.field(default=default, metadata={_METHOD: True})
+  """A field that belongs to a method of training: --recipe sets it even where it does not name it."""
+  return dataclasses.field(default=default, metadata={"method": True})
 
 
 CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"),
@@ -67,49 +63,69 @@ class TrainingConfig:
   network: str = _method("paper")  # name in `models.NETWORKS`
   steps: int = 60_000  # §6
   batch_size: int = 128  # §6
-  learning_rate: float = 1e-4  # of Adam; the paper gives none, this is that of the challenge's code it builds on
+  # Of Adam. The paper gives none; this is that of the challenge's code, which it builds on.
+  learning_rate: float = 1e-4
   reduction: str = _method("mean")  # of the loss over the batch; the challenge sums
   initialization: str = _method("challenge")  # of the weights, see `network.build`
-  schedule: str = _method("constant")  # of the learning rate; "linear": up over the first tenth of the steps, then down to 0
+  # Of the learning rate; "linear": up over the first tenth of the steps, then down to 0.
+  schedule: str = _method("constant")
   ramp: float = _method(0.0)  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = _method(1.0)  # radius of the ball that is trained in, in units of ε
-  averaging: float = _method(0.0)  # decay, by step, of the running average of the weights that is the result; 0: none
-  replay: bool = _method(False)  # updates of the weights from the same backward passes as the attack's steps (Shafahi et al. 2019)
-  lead: int = _method(0)  # of the κ steps on a batch that is replayed, how many come before the first that updates the weights
-  candidates: int = _method(1)  # batches drawn for each one trained on, which is made of their hardest examples (Jiang et al. 2019)
-  staleness: int = 0  # steps from the crafting of a batch to the training on it, as simulated in §5
-  staleness_reload: int = 0  # steps between renewals of the weights that craft, as §5's workers reload them; 0: off
-  # Of forward and backward passes; weights, optimizer and projection are always float32. None: what is quicker here.
+  # Decay, by step, of the running average of the weights that is the result; 0: none.
+  averaging: float = _method(0.0)
+  # Weights are updated from the same backward passes as the attack's steps (Shafahi et al. 2019).
+  replay: bool = _method(False)
+  lead: int = _method(0)  # the first so many of the κ steps on a replayed batch update no weights
+  # Batches drawn for each one trained on, made of their hardest examples (Jiang et al. 2019).
+  candidates: int = _method(1)
+  staleness: int = 0  # steps from the crafting of a batch to the training on it, simulated (§5)
+  # Steps between renewals of the weights that craft, as §5's workers reload them; 0: off.
+  staleness_reload: int = 0
+  # Of forward and backward passes; weights, optimizer and projection are always float32.
+  # None: what is quicker on the machine.
   precision: str | None = "float32"
   seed: int = 0
 
   def __post_init__(self):
     require(self.recipe in RECIPES, "recipe", self.recipe, ", ".join(RECIPES))
-    require(self.steps >= 1, "steps", self.steps, "a whole number, at least 1")
-    require(self.batch_size >= 1, "batch_size", self.batch_size, "a whole number of examples, at least 1")
-    require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
+    self._require_numbers()
     for name, accepted in CHOICES.items():
       value = getattr(self, name)
-      require((name, value) == ("precision", None) or value in accepted, name, value, ", ".join(accepted))
+      left_open = name == "precision" and value is None
+      require(left_open or value in accepted, name, value, ", ".join(accepted))
+    if self.replay:
+      self._require_replayable()
+    else:
+      require(self.candidates == 1, "candidates", self.candidates,
+              "1 in a recipe that does not replay its batches")
+      require(self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
+    require(not (self.staleness_reload and self.staleness), "staleness_reload",
+            self.staleness_reload, "0 with a staleness of its own")
+
+  def _require_numbers(self):
+    for name, least, accepted in (
+        ("steps", 1, "a whole number, at least 1"),
+        ("batch_size", 1, "a whole number of examples, at least 1"),
+        ("candidates", 1, "a whole number of batches, at least 1"),
+        ("lead", 0, "a whole number of steps, at least 0"),
+        ("staleness", 0, "a whole number of steps, at least 0"),
+        ("staleness_reload", 0, "a whole number of steps, 0 for off")):
+      require(getattr(self, name) >= least, name, getattr(self, name), accepted)
+    for name in ("learning_rate", "margin"):
+      require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "a number above 0")
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
-    require(0 < self.margin < float("inf"), "margin", self.margin, "a number above 0")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
-    require(self.adversarial or not self.replay, "adversarial", self.adversarial, "true in a recipe that replays its batches")
-    require(self.staleness >= 0, "staleness", self.staleness, "a whole number of steps, at least 0")
-    require(not (self.replay and self.staleness), "staleness", self.staleness,
-            "0 in a recipe that replays its batches: they are trained on while they are crafted")
-    require(self.staleness_reload >= 0, "staleness_reload", self.staleness_reload, "a whole number of steps, 0 for off")
-    require(not (self.staleness_reload and (self.staleness or self.replay)), "staleness_reload", self.staleness_reload,
-            "0 with a staleness of its own, and in a recipe that replays its batches")
-    require(self.candidates >= 1, "candidates", self.candidates, "a whole number of batches, at least 1")
-    require(self.replay or self.candidates == 1, "candidates", self.candidates,
-            "1 in a recipe that does not replay its batches")
-    require(self.lead >= 0, "lead", self.lead, "a whole number of steps, at least 0")
-    require(self.replay or self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
     require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
 
+  def _require_replayable(self):
+    require(self.adversarial, "adversarial", self.adversarial,
+            "true in a recipe that replays its batches")
+    for name in ("staleness", "staleness_reload"):
+      require(not getattr(self, name), name, getattr(self, name), "0 in a recipe that replays its "
+              "batches: they are trained on while they are crafted")
+
   @property
-  def drawn(self):
+  def drawn(self) -> int:
     """Examples that a step draws from the training set."""
     return self.candidates * self.batch_size
 
@@ -128,12 +144,13 @@ class RunConfig:
   def __post_init__(self):
     for name in ("checkpoint_every", "keep", "log_every", "summary_every"):
       require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number, at least 1")
-    require(self.eval_every >= 0, "eval_every", self.eval_every, "a whole number of steps, 0 for never")
+    require(self.eval_every >= 0, "eval_every", self.eval_every,
+            "a whole number of steps, 0 for never")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AsyncConfig:
-  """Asynchronous training (§5), for async_train.py alone: who crafts the batches, and how stale they may get."""
+  """Asynchronous training (§5): who crafts the batches, and how stale they may get."""
 
   workers: int = 1  # processes that craft for the trainer, 0 to 7 in §5; 0: synchronous training
   queue_size: int = 16  # finished batches that may wait; §5 restricts it and names no number
@@ -144,17 +161,20 @@ class AsyncConfig:
 
   def __post_init__(self):
     require(self.workers >= 0, "workers", self.workers, "a whole number of processes, 0 for none")
-    require(self.queue_size >= 1, "queue_size", self.queue_size, "a whole number of batches, at least 1")
-    require(self.reload_every >= 1, "reload_every", self.reload_every, "a whole number of steps, at least 1")
-    require(self.max_staleness is None or self.max_staleness >= 0, "max_staleness", self.max_staleness,
-            "a whole number of steps, at least 0")
+    require(self.queue_size >= 1, "queue_size", self.queue_size,
+            "a whole number of batches, at least 1")
+    require(self.reload_every >= 1, "reload_every", self.reload_every,
+            "a whole number of steps, at least 1")
+    require(self.max_staleness is None or self.max_staleness >= 0, "max_staleness",
+            self.max_staleness, "a whole number of steps, at least 0")
 
 
 # The challenge's config.json, key by key; None: known there, but of no use to training here.
 CHALLENGE_KEYS = {
     "model_dir": "model_dir", "random_seed": "seed", "max_num_training_steps": "steps",
-    "num_output_steps": "log_every", "num_summary_steps": "summary_every", "num_checkpoint_steps": "checkpoint_every",
-    "training_batch_size": "batch_size", "epsilon": "epsilon", "k": "k", "a": "alpha", "random_start": "random_start",
+    "num_output_steps": "log_every", "num_summary_steps": "summary_every",
+    "num_checkpoint_steps": "checkpoint_every", "training_batch_size": "batch_size",
+    "epsilon": "epsilon", "k": "k", "a": "alpha", "random_start": "random_start",
     "loss_func": "loss", "num_eval_examples": None, "eval_batch_size": None, "eval_on_cpu": None,
     "store_adv_path": None, "_comment": None,
 }
@@ -174,16 +194,16 @@ class Config:
             "xent in a recipe that replays its batches: one gradient serves attack and training")
 
   @property
-  def evaluation_attack(self):
-    """The `AttackConfig` that a run is evaluated with unless something else is asked for: the one that it trains against.
+  def evaluation_attack(self) -> AttackConfig:
+    """What a run is evaluated with unless something else is asked for: what it trains against.
 
-    Of a recipe that replays its batches, whose κ and α are no attack from a fresh start, only ε is taken; the rest is the
-    paper's (§6).
+    Of a recipe that replays its batches, whose κ and α are no attack from a fresh start, only ε is
+    taken; the rest is the paper's (§6).
     """
     return AttackConfig(epsilon=self.attack.epsilon) if self.training.replay else self.attack
 
   @classmethod
-  def from_values(cls, values):
+  def from_values(cls, values: dict) -> "Config":
     """Builds a config from flat {name: value}; names that are missing take the paper's value.
 
     Raises:
@@ -201,15 +221,17 @@ class Config:
     model_dir = os.path.join("models", config.training.recipe)
     return dataclasses.replace(config, run=dataclasses.replace(config.run, model_dir=model_dir))
 
-  def values(self):
+  def values(self) -> dict:
     """Flat {name: value}, the inverse of `from_values`."""
-    return {name: value for part in PARTS for name, value in dataclasses.asdict(getattr(self, part)).items()}
+    return {name: value for part in PARTS
+            for name, value in dataclasses.asdict(getattr(self, part)).items()}
 
-  def experiment(self):
+  def experiment(self) -> dict:
     """The settings that decide the weights after a given number of steps, flat.
 
-    `steps` is not one of them where nothing follows a schedule: such a run may be made longer. `recipe` is only the name
-    of a set of them. Who crafts how much is no setting of the experiment either: it has to fit the machine.
+    `steps` is not one of them where nothing follows a schedule: such a run may be made longer.
+    `recipe` is only the name of a set of them. Who crafts how much is no setting of the experiment
+    either: it has to fit the machine.
     """
     free = {"recipe", *dataclasses.asdict(self.run), *dataclasses.asdict(self.asynchronous)}
     if self.training.schedule == "constant" and not self.training.ramp:
@@ -217,16 +239,19 @@ class Config:
     return {name: value for name, value in self.values().items() if name not in free}
 
 
-PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig, "asynchronous": AsyncConfig}
-METHOD = {field.name for field in dataclasses.fields(TrainingConfig) if field.metadata.get(_METHOD)}
+PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig,
+         "asynchronous": AsyncConfig}
+METHOD = {field.name for field in dataclasses.fields(TrainingConfig) if "method" in field.metadata}
 FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
           for part, cls in PARTS.items() for field in dataclasses.fields(cls)}
 
 
-def resolve(flags: dict, recipe: str | None = None, path: str | None = None) -> tuple[Config, list[str]]:
+def resolve(flags: dict, recipe: str | None = None,
+            path: str | None = None) -> tuple[Config, list[str]]:
   """The effective config: what `flags` say, else the recipe, else the file, else the paper.
 
-  A recipe's α is a part of its ε: with another ε, and no α of its own, it is as large a part of that.
+  A recipe's α is a part of its ε: with another ε, and no α of its own, it is as large a part of
+  that.
 
   Args:
     flags: {name: value} of what was given on the command line.
@@ -253,23 +278,23 @@ def resolve(flags: dict, recipe: str | None = None, path: str | None = None) -> 
     if part and file.get("alpha") == part.of(values["epsilon"]):
       values["alpha"] = part
   values |= flags
-  if values.get("alpha") is part:
-    values["alpha"] = part and part.of(_typed("epsilon", values["epsilon"], float))
+  if part and values["alpha"] is part:
+    values["alpha"] = part.of(_typed("epsilon", values["epsilon"], float))
   config = Config.from_values(values)
   if part and config.attack.alpha not in (part.alpha, file.get("alpha"), flags.get("alpha")):
     notices = [*notices, f"α = {config.attack.alpha:.4g}: as large a part of ε as in recipe {name}"]
   return config, notices
 
 
-def read_file(path):
+def read_file(path: str) -> tuple[dict, list[str]]:
   """Reads a config.json: ours (`versions` is left aside), or the challenge's with its own names.
 
   Returns:
     ({name: value}, notices), in our names.
 
   Raises:
-    UserError: the file cannot be read, is not a JSON object, or has keys that neither we nor the challenge know, or a
-      value of the wrong type.
+    UserError: the file cannot be read, is not a JSON object, or has keys that neither we nor the
+      challenge know, or a value of the wrong type.
   """
   try:
     with open(path, encoding="utf-8") as file:
@@ -286,7 +311,8 @@ def read_file(path):
   values = {CHALLENGE_KEYS.get(key, key): value for key, value in given.items()}
   values.pop(None, None)
   values = {name: _typed(name, value, FIELDS[name][1]) for name, value in values.items()}
-  unused = sorted(key for key in given if key != "_comment" and CHALLENGE_KEYS.get(key, key) is None)
+  unused = sorted(key for key in given
+                  if key != "_comment" and CHALLENGE_KEYS.get(key, key) is None)
   return values, [f"{path}: {', '.join(unused)} not used in training"] if unused else []
 
 

@@ -17,17 +17,25 @@ class PartOfEpsilon:
 
 # {name: {field of the config: value}}; what a recipe does not name is the paper's.
 RECIPES = {
-    "paper": {  # §6
-        "adversarial": True, "k": 8, "epsilon": 0.3, "alpha": None, "random_start": True, "loss": "xent",
-        "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4, "reduction": "mean"},
-    "challenge": {  # its config.json
-        "adversarial": True, "k": 40, "epsilon": 0.3, "alpha": PartOfEpsilon(0.01), "random_start": True, "loss": "xent",
-        "steps": 100_000, "batch_size": 50, "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
-    "fast": {  # robust in minutes on a CPU: every gradient serves attack and weights
-        "adversarial": True, "k": 3, "epsilon": 0.3, "alpha": PartOfEpsilon(0.2), "random_start": False, "loss": "xent",
-        "replay": True, "lead": 1, "candidates": 3, "ramp": 0.05, "margin": 1.08, "averaging": 0.98,
-        "steps": 4_000, "batch_size": 32, "learning_rate": 1e-3, "schedule": "linear", "reduction": "mean",
+    # §6 of the paper.
+    "paper": {
+        "adversarial": True, "k": 8, "epsilon": 0.3, "alpha": None, "random_start": True,
+        "loss": "xent", "steps": 60_000, "batch_size": 128, "learning_rate": 1e-4,
+        "reduction": "mean"},
+    # The challenge's config.json.
+    "challenge": {
+        "adversarial": True, "k": 40, "epsilon": 0.3, "alpha": PartOfEpsilon(0.01),
+        "random_start": True, "loss": "xent", "steps": 100_000, "batch_size": 50,
+        "learning_rate": 1e-4, "reduction": "sum", "seed": 4557077},
+    # Robust in minutes on a CPU: every gradient serves attack and weights (`training/replay.py`).
+    "fast": {
+        "adversarial": True, "k": 3, "epsilon": 0.3, "alpha": PartOfEpsilon(0.2),
+        "random_start": False, "loss": "xent", "replay": True, "lead": 1, "candidates": 3,
+        "ramp": 0.05, "margin": 1.08, "averaging": 0.98, "steps": 4_000, "batch_size": 32,
+        "learning_rate": 1e-3, "schedule": "linear", "reduction": "mean",
         "initialization": "threshold", "precision": None},
+    # On the images as they are (Eq. 1).
     "natural": {
-        "adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3, "reduction": "mean"},
+        "adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3,
+        "reduction": "mean"},
 }

@@ -7,7 +7,8 @@ import numpy as np
 
 from tf_madry.errors import require
 
-VALIDATION_SHARE = 12  # one in twelve: 5,000 of MNIST's 60,000, as in the TensorFlow tutorial the challenge trains with
+# One in twelve: 5,000 of MNIST's 60,000, as in the TensorFlow tutorial that the challenge trains with.
+VALIDATION_SHARE = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Dataset:
 
 
 def carve_validation(train: Split) -> tuple[Split, Split]:
-  """(train, validation) of a set that has no validation split: the first twelfth of its training examples."""
+  """(train, validation) of a set without a validation split: its first twelfth becomes one."""
   border = len(train) // VALIDATION_SHARE
   return train.slice(border, None), train.slice(0, border)
 
@@ -55,8 +56,9 @@ def carve_validation(train: Split) -> tuple[Split, Split]:
 def as_float(images: Any) -> Any:
   """uint8 images, a numpy array or a tensor, as float32 of the same kind in [0, 1]: x / 255.
 
-  The same bits in NumPy, in TensorFlow and inside a `tf.function`: TensorFlow's compiler turns a division by a constant
-  into this multiplication, and the TensorFlow tutorial, whose images the challenge trains on, multiplies as well.
+  The same bits in NumPy, in TensorFlow and inside a `tf.function`: TensorFlow's compiler turns a
+  division by a constant into this multiplication, and the TensorFlow tutorial, whose images the
+  challenge trains on, multiplies as well.
   """
   if images.dtype != "uint8":
     raise TypeError(f"images are {images.dtype}, accepted: uint8")

@@ -24,7 +24,8 @@ SHA256 = {
 
 def load(folder: pathlib.Path = FOLDER) -> Dataset:
   """Reads the four files of a folder; `UserError` if one is missing or damaged."""
-  train, test = (Split(*(_read(folder / f"{split}-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1")))
+  train, test = (Split(_read(folder / f"{split}-images-idx3-ubyte.gz"),
+                       _read(folder / f"{split}-labels-idx1-ubyte.gz"))
                  for split in ("train", "t10k"))
   train, validation = carve_validation(train)
   return Dataset("mnist", 10, train, validation, test)
@@ -34,7 +35,8 @@ def _read(path):
   try:
     data = path.read_bytes()
   except OSError as error:
-    raise UserError(f"{path} cannot be read ({error.strerror}): restore it from the source of this package") from error
+    raise UserError(f"{path} cannot be read ({error.strerror}): restore it from the source of this "
+                    "package") from error
   digest = hashlib.sha256(data).hexdigest()
   if digest != SHA256[path.name]:
     raise UserError(f"{path} is damaged (SHA-256 {digest}, accepted: {SHA256[path.name]}): "
@@ -44,7 +46,7 @@ def _read(path):
 
 
 def parse_idx(data: bytes) -> np.ndarray:
-  """The uint8 array in `data`, an idx file: two zero bytes, type 8, the rank, the big-endian sizes, the values."""
+  """The uint8 array of an idx file: two zero bytes, type 8, rank, big-endian sizes, the values."""
   zeros, kind, rank = struct.unpack_from(">HBB", data)
   if (zeros, kind) != (0, 8):
     raise ValueError(f"idx magic is {data[:4].hex()}, accepted: 000008 and the rank")

@@ -12,8 +12,9 @@ from tf_madry.errors import require
 class Batches:
   """The batches of a training run as a pure function of (seed, step).
 
-  One endless stream of example numbers, a new permutation of all of them each epoch, is cut into pieces of
-  `batch_size`: a batch may run across the border of two epochs, and every example comes exactly once an epoch.
+  One endless stream of example numbers, a new permutation of all of them each epoch, is cut into
+  pieces of `batch_size`: a batch may run across the border of two epochs, and every example comes
+  exactly once an epoch.
 
   Raises:
     UserError: `batch_size` is below 1 or above `num_examples`, or `seed` is negative.
@@ -41,6 +42,7 @@ _EPOCH_ORDER = 1  # purpose: keeps this use of the seed apart from any other
 
 @functools.lru_cache(maxsize=2)
 def _epoch_order(num_examples, seed, epoch):
-  # The raw bits of a bit generator never change between NumPy versions; what Generator.permutation makes of them may.
+  # The raw bits of a bit generator never change between NumPy versions; what Generator.permutation
+  # makes of them may.
   bits = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(_EPOCH_ORDER, epoch)))
   return np.argsort(bits.random_raw(num_examples), kind="stable").astype(np.int32)

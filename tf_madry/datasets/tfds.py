@@ -15,7 +15,8 @@ def load(tfds_name: str) -> Dataset:
   """Loads the set that tensorflow-datasets knows by that name, which downloads what it does not have yet.
 
   Raises:
-    UserError: there is no such set, it is of another kind than `datasets.load` says, or cannot be had.
+    UserError: there is no such set, it is of another kind than `datasets.load` says, or cannot be
+      had.
   """
   name = f"tfds:{tfds_name}"
   with _quiet_tfds() as tfds:
@@ -83,7 +84,8 @@ def _quiet_tfds():
   from tensorflow_datasets.core.download import downloader
 
   downloader.MAX_RETRIES = 4  # three seconds; its own 10 retries are 200 silent ones on a machine without network
-  # For good, not for the length of the block: when one of several downloads fails, the others go on in their threads.
+  # For good, not for the length of the block: when one of several downloads fails, the others go on
+  # in their threads.
   logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()

@@ -1,6 +1,7 @@
 """What is trained: the network, its layers, and checkpoints of others.
 
-Another network is another file here, with a function like `network.build`, and its line in `NETWORKS`.
+Another network is another file here, with a function like `network.build`, and its line in
+`NETWORKS`.
 """
 
 from tf_madry.runtime import numerics
@@ -15,7 +16,8 @@ from tf_madry.models import network  # noqa: E402
 NETWORKS = {"paper": network.build}
 
 
-def build(name: str, image_shape: tuple[int, int, int], num_classes: int, **settings: object) -> keras.Model:
+def build(name: str, image_shape: tuple[int, int, int], num_classes: int,
+          **settings: object) -> keras.Model:
   """Builds the network of that name with fresh weights; arguments as of `network.build`.
 
   Raises:

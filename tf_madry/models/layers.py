@@ -9,18 +9,18 @@ FEW_CHANNELS = 4  # of an image, see `PooledConvolution`
 
 @keras.saving.register_keras_serializable("tf_madry")
 class PooledConvolution(keras.layers.Layer):
-  """ReLU of a 5×5 convolution (SAME, with bias) under 2×2 max-pooling, computed in an order that is quicker.
+  """ReLU of a 5×5 convolution (SAME, with bias) under 2×2 max-pooling, in an order that is quicker.
 
-  Pooling comes before bias and ReLU. They commute, since both are monotone, and in this order three quarters of their
-  work, forward and backward, are never done.
+  Pooling comes before bias and ReLU. They commute, since both are monotone, and in this order three
+  quarters of their work, forward and backward, are never done.
 
-  Of an image with few channels the four outputs that a pooling compares are computed as four groups of filters of one
-  3×3 convolution over its 2×2 blocks of pixels. That is 1.44 times the arithmetic, but libraries are slow at
-  convolutions of few channels, and slower at their gradients.
+  Of an image with few channels the four outputs that a pooling compares are computed as four groups
+  of filters of one 3×3 convolution over its 2×2 blocks of pixels. That is 1.44 times the
+  arithmetic, but libraries are slow at convolutions of few channels, and slower at their gradients.
   """
 
-  def __init__(self, filters: int, kernel_initializer: keras.Initializer, bias_initializer: keras.Initializer,
-               **kwargs: object):
+  def __init__(self, filters: int, kernel_initializer: keras.Initializer,
+               bias_initializer: keras.Initializer, **kwargs: object):
     super().__init__(**kwargs)
     self.filters = filters
     self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -30,8 +30,10 @@ class PooledConvolution(keras.layers.Layer):
     """Makes the weights: kernel [5, 5, channels, filters] and bias [filters]."""
     _, height, width, channels = input_shape
     self._in_blocks = channels <= FEW_CHANNELS and height % 2 == width % 2 == 0
-    self.kernel = self.add_weight(shape=(5, 5, channels, self.filters), initializer=self.kernel_initializer, name="kernel")
-    self.bias = self.add_weight(shape=(self.filters,), initializer=self.bias_initializer, name="bias")
+    self.kernel = self.add_weight(shape=(5, 5, channels, self.filters), name="kernel",
+                                  initializer=self.kernel_initializer)
+    self.bias = self.add_weight(shape=(self.filters,), name="bias",
+                                initializer=self.bias_initializer)
 
   def call(self, images: tf.Tensor) -> tf.Tensor:
     """From [batch, height, width, channels] to [batch, ⌈height / 2⌉, ⌈width / 2⌉, filters]."""
@@ -45,15 +47,17 @@ class PooledConvolution(keras.layers.Layer):
   def get_config(self) -> dict:
     """What Keras needs to save the layer."""
     return super().get_config() | {
-        "filters": self.filters, "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        "filters": self.filters,
+        "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         "bias_initializer": keras.initializers.serialize(self.bias_initializer)}
 
 
 def _pooled_convolution(images, kernel, bias, groups=1):
-  """ReLU of a convolution with bias, and the maximum over 2×2 pixels or, with `groups`, over groups of filters.
+  """ReLU of a convolution with bias, and the maximum over 2×2 pixels or over groups of filters.
 
-  In this order libraries do convolution, bias and ReLU in one kernel. Backward the ReLU comes first, which is the same, since
-  a maximum above 0 is never one that the ReLU cut: so it and the sum of the bias see a quarter of the numbers.
+  In this order libraries do convolution, bias and ReLU in one kernel. Backward the ReLU comes
+  first, which is the same, since a maximum above 0 is never one that the ReLU cut: so it and the
+  sum of the bias see a quarter of the numbers.
   """
   @tf.custom_gradient
   def function(images, kernel, bias):
@@ -80,17 +84,19 @@ def _pooled_convolution(images, kernel, bias, groups=1):
 
 
 def in_blocks(kernel: tf.Tensor) -> tf.Tensor:
-  """A 5×5 convolution's kernel as that of a 3×3 convolution over 2×2 blocks of pixels (`tf.nn.space_to_depth`).
+  """The kernel of a 5×5 convolution as one of 3×3 over 2×2 blocks of pixels (`space_to_depth`).
 
   Args:
     kernel: [5, 5, channels, filters].
 
   Returns:
-    [3, 3, 4 · channels, 4 · filters]; the outputs are the four of a block, row by row, with all filters each.
+    [3, 3, 4 · channels, 4 · filters]; the outputs are the four of a block, row by row, with all
+    filters each.
   """
   _, _, channels, filters = kernel.shape
-  # From a pixel of an output block to one of an input block, `block` blocks and some pixels away: a tap of the kernel, or
-  # too far for it. Along one axis, [block, pixel in the input block, pixel in the output block].
+  # From a pixel of an output block to one of an input block, `block` blocks and some pixels away: a
+  # tap of the kernel, or too far for it. Along one axis, [block, pixel in the input block, pixel in
+  # the output block].
   block, source, target = np.ogrid[:3, :2, :2]
   tap = 2 * (block - 1) + source - target + 2
   near = (tap >= 0) & (tap < 5)

@@ -1,4 +1,4 @@
-"""Trained models from where they are kept: a model directory, a checkpoint, the challenge's files."""
+"""Trained models from where they are kept: model directories, checkpoints, others' files."""
 
 import os
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(path: str) -> LoadedModel:
-  """Rebuilds the trained model of a model directory or of one checkpoint, ours or of the challenge's TF1 code.
+  """Rebuilds the trained model of a model directory, or of one checkpoint, ours or the challenge's.
 
   Raises:
     UserError: there is no whole checkpoint, or its weights do not fit the network.
@@ -47,13 +47,14 @@ def model_of(checkpoint: checkpoints.Checkpoint) -> LoadedModel:
   """The `LoadedModel` of a `Checkpoint`."""
   config = Config.from_values(checkpoint.values)
   image_shape, num_classes = checkpoint.arrays["image_shape"], checkpoint.arrays["num_classes"]
-  model = models.build(config.training.network, tuple(int(size) for size in image_shape), int(num_classes))
+  model = models.build(config.training.network, tuple(int(size) for size in image_shape),
+                       int(num_classes))
   checkpoints.restore(checkpoints.variables_of(model, "model"), checkpoint)
   return LoadedModel(model, checkpoint.step, config, checkpoint.path)
 
 
 def _load_challenge_model(prefix):
-  """The `LoadedModel` of a TF1 checkpoint, which carries no settings: they are taken to be the challenge's."""
+  """The `LoadedModel` of a TF1 checkpoint, whose settings are taken to be the challenge's."""
   weights, step = tf1.read_checkpoint(prefix)
   model = network.build()
   for variable in model.variables:

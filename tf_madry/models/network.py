@@ -13,21 +13,24 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
           initialization: str = "challenge", epsilon: float = 0.3, dtype: str = "float32") -> keras.Model:
   """Builds the network with fresh weights.
 
-  Two 5×5 convolutions of 32 and 64 filters, each with 2×2 max-pooling, 1024 hidden units and one logit a class: on MNIST
-  3,274,634 parameters.
+  Two 5×5 convolutions of 32 and 64 filters, each with 2×2 max-pooling, 1024 hidden units and one
+  logit a class: on MNIST 3,274,634 parameters.
 
   Args:
     image_shape: (height, width, channels).
     num_classes: number of logits.
     seed: of the initial weights.
-    initialization: "challenge": weights truncated normal with deviation 0.1, biases 0.1; "he": weights truncated normal
-      with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as "he", but that the first layer has 16 filters, in
-      pairs that see little of what an attacker can change, and the second sees their differences, see `thresholds.py`.
+    initialization: "challenge": weights truncated normal with deviation 0.1, biases 0.1; "he":
+      weights truncated normal with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as
+      "he", but that the first layer has 16 filters, in pairs that see little of what an attacker
+      can change, and the second sees their differences, see `thresholds.py`.
     epsilon: radius of the ball that the thresholds are for.
-    dtype: of the weights and of what is computed, but for the logits layer, which is always float32.
+    dtype: of the weights and of what is computed, but for the logits layer, which is always
+      float32.
 
   Returns:
-    A Keras model from float32 [batch, height, width, channels] to float32 logits [batch, num_classes].
+    A Keras model from float32 [batch, height, width, channels] to float32 logits [batch,
+    num_classes].
   """
   height, width, _ = image_shape
   require(min(height, width) >= SMALLEST_IMAGE, "image size", f"{height}x{width}",
@@ -36,8 +39,8 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
   def initial(layer):
     initializers, own_seed = keras.initializers, _layer_seed(seed, layer)
     he = initialization != "challenge"
-    return {"kernel_initializer": initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed),
-            "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
+    kernel = initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed)
+    return {"kernel_initializer": kernel, "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
 
   images = keras.Input(image_shape, name="images", dtype="float32")
   paired = initialization == "threshold"
@@ -54,5 +57,6 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
 
 
 def _layer_seed(seed, layer):
-  # Keras would give layers of equal shape equal weights if they shared a seed; 8 leaves room between runs' seeds.
+  # Keras would give layers of equal shape equal weights if they shared a seed; 8 leaves room
+  # between runs' seeds.
   return seed * 8 + layer

@@ -4,14 +4,16 @@ A pixel x in [0, 1] that an attacker moves by up to ε is still worth
 
     clip((x - ε) / (1 - 2ε), 0, 1)  =  relu((x - ε) / (1 - 2ε)) - relu((x - (1 - ε)) / (1 - 2ε)):
 
-0 if it was black, 1 if it was white. Robust networks for MNIST end up with such thresholds in their first layer (Mądry et
-al. 2018, appendix C); the network here begins with them. Each is the difference of a pair of filters, one a ReLU.
-Max-pooling makes "one of four pixels is white" of them; pairs that look at 1 - x make "one of four is black". From there on
-training is free to change every weight.
+0 if it was black, 1 if it was white. Robust networks for MNIST end up with such thresholds in their
+first layer (Mądry et al. 2018, appendix C); the network here begins with them. Each is the
+difference of a pair of filters, one a ReLU. Max-pooling makes "one of four pixels is white" of
+them; pairs that look at 1 - x make "one of four is black". From there on training is free to change
+every weight.
 
-Eight such pairs take 16 of the 32 filters. The others, which an attacker could use and training makes nothing of, are left
-out, and the second layer sees a pair's difference alone. What is left is trained as the smaller network that it is, with
-less than half of the arithmetic; `widen` gives the paper's network that computes the same.
+Eight such pairs take 16 of the 32 filters. The others, which an attacker could use and training
+makes nothing of, are left out, and the second layer sees a pair's difference alone. What is left is
+trained as the smaller network that it is, with less than half of the arithmetic; `widen` gives the
+paper's network that computes the same.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Which pixel of the 5×5 a filter looks at: its own and the next ones, so that pooling sees 2×2 blocks at every offset.
+# Which pixel of the 5×5 a filter looks at: its own and the next ones, so that pooling sees 2×2
+# blocks at every offset.
 TAPS = ((2, 2), (2, 3), (3, 2), (3, 3))
 FILTERS = 2 * 2 * len(TAPS)  # of the first layer: a pair for each tap, of white and of black
 STEEPEST = 10.0  # of a threshold; for ε near 1/2, where it would be a jump, and beyond
@@ -40,14 +43,15 @@ def initialize(layer: keras.layers.Layer, epsilon: float) -> None:
     pair = [2 * number, 2 * number + 1]
     # Of a colour image, the mean over its channels.
     kernel[*tap, :, pair] = (slope if white else -slope) / channels
-    # Of u = x or u = 1 - x: relu(slope · (u - 1/2) ± 1/2), which are those above where the slope is 1 / (1 - 2ε).
+    # Of u = x or u = 1 - x: relu(slope · (u - 1/2) ± 1/2), which are those above where the slope is
+    # 1 / (1 - 2ε).
     bias[pair] = slope * (-0.5 if white else 0.5) + np.array([0.5, -0.5])
   layer.kernel.assign(kernel)
   layer.bias.assign(bias)
 
 
 def differences(filtered: tf.Tensor) -> tf.Tensor:
-  """Of each pair of channels the first minus the second: from [batch, height, width, 2 · n] to [batch, height, width, n]."""
+  """Of each pair of channels the first minus the second: [batch, height, width, 2 n] to [… n]."""
   return filtered[..., 0::2] - filtered[..., 1::2]
 
 

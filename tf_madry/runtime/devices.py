@@ -26,7 +26,8 @@ def gpus() -> list[str]:
   def known(name):
     return int(name) < found if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
 
-  # CUDA stops at the first that is no GPU's: "-1", what schedulers give to a job without one, a number too high.
+  # CUDA stops at the first that is no GPU's: "-1", what schedulers give to a job without one, a
+  # number too high.
   return list(itertools.takewhile(known, (name.strip() for name in visible.split(","))))
 
 

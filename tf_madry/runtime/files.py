@@ -12,6 +12,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from tf_madry.errors import UserError
 
@@ -24,7 +26,7 @@ UNLOCKED = "has no locks (flock): nothing keeps two runs from writing here at a 
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str) -> Iterator[BinaryIO]:
   """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
   folder = os.path.dirname(path) or "."
   descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
@@ -70,7 +72,7 @@ _told = set()
 
 
 @contextlib.contextmanager
-def output(name, path):
+def output(name: str, path: str) -> Iterator[BinaryIO]:
   """As `replacing`, for a file that the user asked for or a run needs.
 
   Raises:
@@ -83,7 +85,7 @@ def output(name, path):
     raise UserError(f"{name} {path!r} cannot be written: {error.strerror or error}") from error
 
 
-def remove_temporary(folder):
+def remove_temporary(folder: str) -> None:
   """Removes what killed writers left behind in a folder where this process alone writes, and nobody else keeps files."""
   for name in os.listdir(folder):
     path = os.path.join(folder, name)
@@ -92,7 +94,7 @@ def remove_temporary(folder):
 
 
 @contextlib.contextmanager
-def exclusive(folder, name="folder"):
+def exclusive(folder: str, name: str = "folder") -> Iterator[None]:
   """Creates a folder if need be and keeps other runs out of it as long as the block lasts.
 
   The lock goes with the process, however it ends. Folders that were made for nothing are taken away again.

@@ -6,11 +6,12 @@ import tensorflow as tf
 PURPOSES = {"random start": 1, "restart": 2, "evaluation": 3}
 
 
-def key(seed, step, purpose):
+def key(seed: int | tf.Tensor, step: int | tf.Tensor, purpose: str) -> tf.Tensor:
   """The key of TensorFlow's stateless random functions for one purpose at one step.
 
   Args:
-    seed: an integer, or a key that this function returned (keys nest: a restart of an evaluation of a run).
+    seed: an integer, or a key that this function returned (keys nest: a restart of an evaluation of
+      a run).
     step: an integer or integer tensor.
     purpose: one of `PURPOSES`.
 
@@ -20,7 +21,7 @@ def key(seed, step, purpose):
   return tf.random.fold_in(tf.random.fold_in(as_key(seed), PURPOSES[purpose]), step)
 
 
-def as_key(seed):
+def as_key(seed: int | tf.Tensor) -> tf.Tensor:
   """Turns an integer seed into a key (int32, shape [2]); leaves a key as it is."""
   seed = tf.cast(seed, tf.int32)
   return seed if seed.shape.rank == 1 else tf.stack([seed, 0])

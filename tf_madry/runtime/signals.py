@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,12 +16,12 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_requests():
+def stop_requests() -> Iterator[StopRequest]:
   """Catches SIGINT and SIGTERM while the block lasts, and gives it a `StopRequest` to look at.
 
-  A second SIGINT ends the process at once, with exit code 130. Python runs its own handlers only between two
-  instructions of the main thread, which a long TensorFlow call can put off for minutes; so a thread reads the signals
-  from the pipe that the interpreter writes them to.
+  A second SIGINT ends the process at once, with exit code 130. Python runs its own handlers only
+  between two instructions of the main thread, which a long TensorFlow call can put off for minutes;
+  so a thread reads the signals from the pipe that the interpreter writes them to.
   """
   request = StopRequest()
   reader, writer = os.pipe()

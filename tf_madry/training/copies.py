@@ -1,4 +1,4 @@
-"""The network in training, in up to three copies: one that learns, one that computes, one that is the result."""
+"""The network in training, in up to three copies: to learn with, to compute with, to keep."""
 
 import tensorflow as tf
 
@@ -11,10 +11,12 @@ class Copies:
   """The copies, which are one where nothing keeps them apart.
 
   Attributes:
-    trained: the Keras model whose weights the optimizer moves, in float32; a smaller one than the result where it begins
-      as thresholds (see `models/thresholds.py`).
-    computing: the one that forward and backward passes of training go through: `trained`, or its copy in another precision.
-    result: what the run is for: `trained`, or the running average of its weights, in the form of the paper's network.
+    trained: the Keras model whose weights the optimizer moves, in float32; a smaller one than the
+      result where it begins as thresholds (see `models/thresholds.py`).
+    computing: the one that forward and backward passes of training go through: `trained`, or its
+      copy in another precision.
+    result: what the run is for: `trained`, or the running average of its weights, in the form of
+      the paper's network.
   """
 
   def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int):
@@ -41,7 +43,8 @@ class Copies:
     """Takes the weights after training step `step` (from 0) into the running average."""
     if self.result is self.trained:
       return
-    # While there is little to average over, what is older counts for less: nothing is left of the initial weights.
+    # While there is little to average over, what is older counts for less: nothing is left of the
+    # initial weights.
     done = tf.cast(step, tf.float32)
     decay = tf.minimum(self._averaging, (1 + done) / (10 + done))
     for average, weight in zip(self.result.weights, self._as_result(), strict=True):

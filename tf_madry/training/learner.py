@@ -40,7 +40,8 @@ class Learner:
     # Adam as TensorFlow 1 had it, where ε is 1e-8 (Keras: 1e-7).
     self.optimizer = Adam(config.training.learning_rate, epsilon=1e-8, name="adam")
     self.optimizer.build(self.trained.trainable_variables)
-    self._images, self._labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
+    self._images = tf.constant(dataset.train.images)
+    self._labels = tf.constant(dataset.train.labels)
     self.differentiate = acyclic(self._differentiate)
 
   @property
@@ -60,11 +61,11 @@ class Learner:
     self.schedule.take(steps)
 
   def batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(float32 images [batch, height, width, channels], int32 labels [batch]) of training examples by number."""
+    """Training examples by number: float32 images [batch, height, width, channels], int32 labels."""
     return datasets.as_float(tf.gather(self._images, indices)), tf.gather(self._labels, indices)
 
   def _differentiate(self, images, labels):
-    """(`StepResult`, gradient by the images, gradients by the weights) of the training loss, as the computing copy has it."""
+    """The training loss by the computing copy: (`StepResult`, gradient by images, by weights)."""
     model = self.copies.computing
     with tf.GradientTape() as tape:
       tape.watch(images)
@@ -72,7 +73,8 @@ class Learner:
       losses = xent(logits, labels)
       mean = self.config.training.reduction == "mean"
       objective = tf.reduce_mean(losses) if mean else tf.reduce_sum(losses)
-    of_images, *of_weights = tape.gradient(objective, [images, *(weight.value for weight in model.trainable_variables)])
+    weights = [weight.value for weight in model.trainable_variables]
+    of_images, *of_weights = tape.gradient(objective, [images, *weights])
     accuracy = tf.reduce_mean(tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32))
     return StepResult(tf.reduce_mean(losses), accuracy, images, labels), of_images, of_weights
 
@@ -85,9 +87,13 @@ class Learner:
   def rescore(self, result: StepResult) -> StepResult:
     """With loss and accuracy of the result, in float32, on the images that were just trained on."""
     right, losses = score(self.model, result.images, result.labels)
-    return result._replace(loss=tf.reduce_mean(losses), accuracy=tf.reduce_mean(tf.cast(right, tf.float32)))
+    accuracy = tf.reduce_mean(tf.cast(right, tf.float32))
+    return result._replace(loss=tf.reduce_mean(losses), accuracy=accuracy)
 
   def variables(self) -> dict[str, tf.Variable]:
     """{name: variable} of everything that a checkpoint has to hold."""
-    found = checkpoints.variables_of(self.model, "model") | checkpoints.variables_of(self.optimizer, "optimizer")
-    return found | (checkpoints.variables_of(self.trained, "trained") if self.trained is not self.model else {})
+    owners = {"model": self.model, "optimizer": self.optimizer}
+    if self.trained is not self.model:
+      owners["trained"] = self.trained
+    return {name: variable for prefix, owner in owners.items()
+            for name, variable in checkpoints.variables_of(owner, prefix).items()}

@@ -1,4 +1,4 @@
-"""The loop of training: asks a stepper for one step after the other, and logs, saves and validates in between."""
+"""The loop of training: one step after the other, and between them logs, checkpoints, validations."""
 
 import contextlib
 import math
@@ -24,7 +24,7 @@ ChooseSteps = Callable[[Learner, Stepper, datasets.Split], int]
 
 
 class Stopped(Exception):
-  """A signal ended the run, after its checkpoint was written; `exit_code` is 128 + the signal's number."""
+  """A signal ended the run, which is saved; `exit_code` is 128 + the signal's number."""
 
   def __init__(self, signum: int):
     super().__init__(signum)
@@ -39,15 +39,16 @@ def train(config: Config, *, resume: bool = True, make_stepper: MakeStepper = Sy
     config: of the run.
     resume: False: refuse a directory that already holds a run.
     make_stepper: called with the learner and the batches.
-    choose_steps: decides the number of steps of a new run in place of `config`, as `pacing.steps_within` does; called with
-      the learner, the stepper and the validation split. A run that is resumed keeps its own.
+    choose_steps: decides the number of steps of a new run in place of `config`, as
+      `pacing.steps_within` does; called with the learner, the stepper and the validation split. A
+      run that is resumed keeps its own.
 
   Returns:
     The trained model.
 
   Raises:
-    UserError: bad settings or data, a directory that belongs to another experiment or cannot be written, no whole
-      checkpoint, a loss that is not finite.
+    UserError: bad settings or data, a directory that belongs to another experiment or cannot be
+      written, no whole checkpoint, a loss that is not finite.
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
   dataset = datasets.load(config.training.dataset)
@@ -79,18 +80,19 @@ def _batches(config, dataset):
   candidates, available = config.training.candidates, len(dataset.train)
   if candidates > 1:
     require(config.training.drawn <= available, "batch_size", config.training.batch_size,
-            f"up to {available // candidates:,}: of {available:,} training examples a step draws {candidates} batches")
+            f"up to {available // candidates:,}: of {available:,} training examples a step draws "
+            f"{candidates} batches")
   return datasets.Batches(available, config.training.drawn, config.training.seed)
 
 
 class _Run:
   """A run under way; `saved` is the step of its newest checkpoint, 0 before the first."""
 
-  def __init__(self, learner: Learner, stepper: Stepper, batches: datasets.Batches, validation_split: datasets.Split,
-               progress: Progress, stop: StopRequest, saved: int):
-    self._learner, self._stepper, self._batches, self._validation = learner, stepper, batches, validation_split
-    self._progress, self._stop, self._saved = progress, stop, saved
-    self._config = learner.config
+  def __init__(self, learner: Learner, stepper: Stepper, batches: datasets.Batches,
+               validation_split: datasets.Split, progress: Progress, stop: StopRequest, saved: int):
+    self._learner, self._stepper, self._batches = learner, stepper, batches
+    self._validation, self._progress, self._stop = validation_split, progress, stop
+    self._config, self._saved = learner.config, saved
 
   def go_on(self) -> None:
     """Does the steps that are left."""
@@ -110,8 +112,9 @@ class _Run:
     """Does a step, looks at its loss, and logs it where that is due."""
     learner, done = self._learner, step + 1
     logs = self._progress.is_due(done)
-    # Natural accuracy costs a forward pass of its own, and has to be of the same weights as the other numbers: those before
-    # the update. Where steps compute with other weights than the result has, all are of the result, after the update.
+    # Natural accuracy costs a forward pass of its own, and has to be of the same weights as the
+    # other numbers: those before the update. Where steps compute with other weights than the result
+    # has, all are of the result, after the update.
     apart = learner.copies.apart
     natural = self._natural_accuracy(step) if logs and not apart else None
     began = time.monotonic()
@@ -122,10 +125,12 @@ class _Run:
       natural, result = self._natural_accuracy(step), learner.rescore(result)
       loss = float(result.loss)
     if not math.isfinite(loss):
-      last_good = f"the last good checkpoint is that of step {self._saved:,}" if self._saved else "no step has been saved yet"
+      last_good = (f"the last good checkpoint is that of step {self._saved:,}" if self._saved
+                   else "no step has been saved yet")
       raise UserError(f"the loss is {loss} at step {done:,}; {last_good}")
     if logs:
-      values = {"natural_accuracy": natural, "adversarial_accuracy": float(result.accuracy), "loss": loss}
+      values = {"natural_accuracy": natural, "adversarial_accuracy": float(result.accuracy),
+                "loss": loss}
       if self._progress.report(done, values | self._stepper.report(), result.images):
         self._stepper.begin_line()
 
@@ -140,10 +145,11 @@ class _Run:
     return result
 
   def _natural_accuracy(self, step):
-    return validation.natural_accuracy(self._learner.model, *self._learner.batch(self._batches.indices(step)))
+    images, labels = self._learner.batch(self._batches.indices(step))
+    return validation.natural_accuracy(self._learner.model, images, labels)
 
   def _conclude(self, done):
-    """What comes after a step: its validation, if one is due, and the end of the run, if that was asked for."""
+    """What comes after a step: a validation, if one is due; the end, if that was asked for."""
     every = self._config.run.eval_every
     due = every and (done % every == 0 or done == self._config.training.steps)
     if due and not self._stop.signum:
@@ -160,6 +166,6 @@ class _Run:
 
   def _end(self, step):
     self._save(step)
-    self._progress.say(
-        f"stopped after step {step:,}, saved in {self._config.run.model_dir}; the same command goes on from here")
+    self._progress.say(f"stopped after step {step:,}, saved in {self._config.run.model_dir}; "
+                       "the same command goes on from here")
     raise Stopped(self._stop.signum)

@@ -17,14 +17,15 @@ class Adam(keras.optimizers.Adam):
     with numerics.floatx():  # the type of the variable that holds the rate
       super().__init__(*args, **kwargs)
 
-  def update_step(self, gradient, variable, learning_rate):
+  def update_step(self, gradient: tf.Tensor, variable: tf.Variable,
+                  learning_rate: tf.Tensor) -> None:
     """Updates one variable and its two moments."""
     number = self._get_variable_index(variable)
     done = tf.cast(self.iterations + 1, tf.float32)
     tf.raw_ops.ResourceApplyAdam(
-        var=_handle(variable), m=_handle(self._momentums[number]), v=_handle(self._velocities[number]),
-        beta1_power=self.beta_1**done, beta2_power=self.beta_2**done, lr=tf.cast(learning_rate, tf.float32),
-        beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
+        var=_handle(variable), m=_handle(self._momentums[number]),
+        v=_handle(self._velocities[number]), beta1_power=self.beta_1**done,
+        beta2_power=self.beta_2**done, lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
 
 
 def _handle(variable):

@@ -14,12 +14,13 @@ from tf_madry.training.stepper import Stepper
 STEPS = 10
 SHARE = 0.03
 ENDING = 10.0  # seconds that the last checkpoint and the end of the process are reckoned to take
-LOOP_SHARE = 0.9  # of the time without validations, that steps may take at their pace; the rest is for a pace that falls
+# Of the time without validations, that steps may take at their pace; the rest is for a pace that falls.
+LOOP_SHARE = 0.9
 
 
-def steps_within(learner: Learner, stepper: Stepper, split: datasets.Split, *, minutes: float, began: float,
-                 clock: Callable[[], float] = time.monotonic) -> int:
-  """How many steps can be done, and validated, at the speed of the first few, which are then undone.
+def steps_within(learner: Learner, stepper: Stepper, split: datasets.Split, *, minutes: float,
+                 began: float, clock: Callable[[], float] = time.monotonic) -> int:
+  """How many steps can be done and validated, at the speed of the first few, which are undone.
 
   Args:
     learner, stepper: of a run that has not begun.

@@ -18,7 +18,8 @@ from tf_madry.runtime.text import duration
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
 
-# What of a step's values is shown in the terminal, where there is such a value: its label there, and its format.
+# What of a step's values is shown in the terminal, where there is such a value: its label there,
+# and its format.
 SHOWN = {
     "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"), "loss": ("loss", ".4f"),
     "fresh_accuracy": ("fresh", ".1%"),
@@ -31,8 +32,8 @@ SHOWN = {
 class Progress:
   """Reports one training run.
 
-  Time that counts as training is the time inside the steps; the first step after a start, which compiles, is left out of
-  every speed.
+  Time that counts as training is the time inside the steps; the first step after a start, which
+  compiles, is left out of every speed.
 
   Args:
     config: `Config` of the run.
@@ -43,7 +44,8 @@ class Progress:
     validated: whether metrics.jsonl has a validation of the step it starts from.
 
   Raises:
-    UserError: metrics.jsonl or an event file cannot be written; so do `report` and `report_validation`.
+    UserError: metrics.jsonl or an event file cannot be written; so do `report` and
+      `report_validation`.
   """
 
   def __init__(self, config: Config, start: int = 0, elapsed: float = 0.0):
@@ -95,8 +97,8 @@ class Progress:
 
     Args:
       step: number of steps done.
-      values: {name: value}, names as in metrics.jsonl. A value is a number, a list of numbers (one a process), or
-        {number: how often}.
+      values: {name: value}, names as in metrics.jsonl. A value is a number, a list of numbers (one
+        a process), or {number: how often}.
       images: the adversarial batch, [batch, height, width, channels].
 
     Returns:
@@ -146,7 +148,8 @@ class Progress:
           flush=True)
 
   def _summarise(self, step, values, images):
-    # The challenge logs training values twice, so that a run's curve lies over its evaluation's and over other runs'.
+    # The challenge logs training values twice, so that a run's curve lies over its evaluation's and
+    # over other runs'.
     with self._writing(), self._writer.as_default(step=step):
       for suffix in ("adv train", "adv"):
         tf.summary.scalar(f"accuracy {suffix}", values["adversarial_accuracy"])
@@ -164,7 +167,8 @@ class Progress:
     except OSError as error:
       raise UserError(f"{self._path!r} cannot be written: {error.strerror}") from error
     except tf.errors.OpError as error:
-      # The operation in braces, path and reason, and on other lines what else fails because of that.
+      # The operation in braces, path and reason, and on other lines what else fails because of
+      # that.
       why = error.message.splitlines()[0].rpartition("}} ")[2]
       raise UserError(f"TensorBoard's file cannot be written: {why}") from error
 

@@ -1,4 +1,4 @@
-"""The step of recipe `fast`: every backward pass serves the attack and the weights (Shafahi et al. 2019)."""
+"""Recipe `fast`: each backward pass serves the attack and the weights (Shafahi et al. 2019)."""
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +15,9 @@ from tf_madry.training.stepper import StepResult
 class ReplayStep:
   """κ steps of the attack on one batch, and from the same backward passes updates of the weights.
 
-  The first `lead` of them go without: an update against an attack that has hardly begun is worth less than it costs. Every
-  example's perturbation goes on from where it was when the example last came (Zheng et al. 2020). The batch is made of the
-  hardest examples of all `candidates`.
+  The first `lead` of them go without: an update against an attack that has hardly begun is worth
+  less than it costs. Every example's perturbation goes on from where it was when the example last
+  came (Zheng et al. 2020). The batch is made of the hardest examples of all `candidates`.
 
   Attributes:
     run: see `stepper.Step`; the indices are those of all candidates.
@@ -61,16 +61,16 @@ class ReplayStep:
     return StepResult(loss, accuracy, adversarial, labels)
 
   def _hardest(self, indices):
-    """A batch of the examples whose natural images have the highest loss, of all those that were drawn for it.
+    """The batch of those, of all that were drawn, whose natural images have the highest loss.
 
-    What the network is sure of already hardly moves the weights, attacked or not, and costs as much as any other example.
-    To choose takes a forward pass of what is drawn (Jiang et al. 2019).
+    What the network is sure of already hardly moves the weights, attacked or not, and costs as much
+    as any other example. To choose takes a forward pass of what is drawn (Jiang et al. 2019).
     """
     if self._candidates == 1:
       return indices
     images, labels = self._learner.batch(indices)
-    hardest = tf.math.top_k(xent(self._learner.copies.computing(images), labels), self._batch_size).indices
-    return tf.gather(indices, hardest)
+    losses = xent(self._learner.copies.computing(images), labels)
+    return tf.gather(indices, tf.math.top_k(losses, self._batch_size).indices)
 
   def _done(self, step, number):
     return self._learner.schedule.done(step, tf.cast(number, tf.float32) / self._k)
@@ -80,7 +80,8 @@ class ReplayStep:
     return linf.project(images + radius * perturbation, linf.ball(images, radius))
 
   def _further(self, perturbation, gradient):
-    # Within the ball, but not within the pixel range, where only the images are kept: no better, and no worse.
+    # Within the ball, but not within the pixel range, where only the images are kept: no better,
+    # and no worse.
     return tf.clip_by_value(perturbation + self._stride * tf.sign(gradient), -1.0, 1.0)
 
   def arrays(self) -> dict[str, np.ndarray]:
@@ -88,7 +89,7 @@ class ReplayStep:
     return {"carried": self._carried.packed.numpy()}
 
   def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
-    """Goes on with the perturbations of a checkpoint; `UserError` if they are not of these examples."""
+    """Goes on with those of a checkpoint; `UserError` if they are not of these examples."""
     checkpoints.restore({"carried": self._carried.packed}, checkpoint)
 
 
@@ -109,9 +110,9 @@ class Carried:
       self.packed.assign(tf.cast(random, tf.int8))
 
   def get(self, indices: tf.Tensor) -> tf.Tensor:
-    """Those of some examples, in units of the ball's radius: float32 [batch, height, width, channels] in [-1, 1]."""
+    """Those of some examples, in units of the radius: float32 in [-1, 1], of the images' shape."""
     return linf.unpack(tf.gather(self.packed, indices))
 
   def put(self, indices: tf.Tensor, perturbation: tf.Tensor) -> None:
-    """Keeps those of some examples; of one that comes twice, as may be at the border of two epochs, either of the two."""
+    """Keeps those of some examples; of one that comes twice, across two epochs, either of the two."""
     self.packed.scatter_update(tf.IndexedSlices(linf.pack(perturbation), indices))

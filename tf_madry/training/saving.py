@@ -19,7 +19,7 @@ from tf_madry.training.stepper import Stepper
 
 
 def settled(config: Config, checkpoint: Checkpoint | None, *, keep_steps: bool = False) -> Config:
-  """The config with what it leaves to the machine: as the run that is resumed has it, or as is best here.
+  """The config with what it leaves open: as the run that is resumed has it, or as is best here.
 
   Args:
     config: as the user gave it.
@@ -54,7 +54,7 @@ def snapshot(learner: Learner, stepper: Stepper, step: int = 0) -> Checkpoint:
 
 
 def restore(learner: Learner, stepper: Stepper, checkpoint: Checkpoint) -> None:
-  """Goes on from a checkpoint; `UserError` if it does not fit, and then no variable of the learner was changed."""
+  """Goes on from a checkpoint; `UserError` if it does not fit, and no variable was changed."""
   checkpoints.restore(learner.variables(), checkpoint)
   stepper.restore(checkpoint)
 
@@ -75,7 +75,8 @@ def save(learner: Learner, stepper: Stepper, step: int, elapsed: float) -> None:
     if not np.isfinite(array).all():
       raise UserError(f"{name} is not finite after step {step:,}, which is not saved")
   arrays |= {"step": np.int64(step), "elapsed": np.float64(elapsed),
-             "image_shape": np.int32(learner.image_shape), "num_classes": np.int32(learner.num_classes)}
+             "image_shape": np.int32(learner.image_shape),
+             "num_classes": np.int32(learner.num_classes)}
   run = learner.config.run
   checkpoints.save(run.model_dir, step, learner.config, arrays, keep=run.keep)
 

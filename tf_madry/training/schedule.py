@@ -19,7 +19,7 @@ class Schedule:
     self._steps.assign(steps)
 
   def done(self, step: tf.Tensor, part: tf.Tensor | float = 0.0) -> tf.Tensor:
-    """The share of the run that has been done before training step `step`, or when a `part` of that has been done too."""
+    """The share of the run that is done before training step `step`, or at a `part` of it."""
     return (tf.cast(step, tf.float32) + part) / self._steps
 
   def learning_rate(self, done: tf.Tensor) -> tf.Tensor:
@@ -35,7 +35,8 @@ def rate(schedule: str, peak: float, done: tf.Tensor) -> tf.Tensor:
   """The learning rate at a point of a run.
 
   Args:
-    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a straight line.
+    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a
+      straight line.
     peak: the highest rate.
     done: scalar, the share of the run that has been done, from 0 to 1.
   """

@@ -1,4 +1,4 @@
-"""Adversarial training (Eq. 6): at each step, the inner maximum over the ball, then the outer minimum over the weights."""
+"""Adversarial training (Eq. 6): the inner maximum over the ball, the outer minimum over weights."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,14 @@ from tf_madry.training.learner import Learner
 
 
 class AdversarialStep:
-  """A step of  min over θ of the mean over (x, y) of  max over δ in the ball of  L(θ, x + δ, y)  (Eq. 6).
+  """A step of  min over θ of E over (x, y) of  max over δ in the ball of  L(θ, x + δ, y)  (Eq. 6).
 
   In natural training there is no ball, and Eq. 1 is left.
 
   Attributes:
     run: the whole step, see `stepper.Step`.
-    craft: its first half alone, from (indices, step) to (adversarial images, labels), for batches that wait in a queue (§5).
+    craft: its first half alone, from (indices, step) to (adversarial images, labels), for batches
+      that wait in a queue (§5).
     learn: its second half alone, from (images, labels, step) to a `StepResult`.
   """
 
@@ -48,8 +49,9 @@ class AdversarialStep:
     part = learner.schedule.part_of_epsilon(learner.schedule.done(step))
     epsilon, alpha = tf.unstack(part * tf.constant([attack.epsilon, attack.step_size], tf.float32))
     key = seeds.key(training.seed, step, "random start")
-    return pgd.maximise(learner.copies.computing, images, labels, key, loss=LOSSES[attack.loss], k=tf.constant(attack.k),
-                        epsilon=epsilon, alpha=alpha, random_start=attack.random_start)
+    return pgd.maximise(learner.copies.computing, images, labels, key, loss=LOSSES[attack.loss],
+                        k=tf.constant(attack.k), epsilon=epsilon, alpha=alpha,
+                        random_start=attack.random_start)
 
   def _minimise(self, images, labels, step):
     """One step of Adam against the gradient of the loss on these images."""

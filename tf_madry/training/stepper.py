@@ -1,8 +1,8 @@
-"""The seam between the loop and what trains: a `Stepper` gives a run its steps, a `Step` does one on one batch.
+"""The seam between the loop and what trains: steppers give a run its steps, steps do one each.
 
-Steppers differ in where batches come from and in who does the work: one process (`synchronous.py`), a simulated queue
-(`staleness.py`), worker processes (`tf_madry/asynchronous`). Steps differ in what they do with a batch: adversarial training
-(`step.py`), replays of a batch (`replay.py`).
+Steppers differ in where batches come from and in who does the work: one process (`synchronous.py`),
+a simulated queue (`staleness.py`), worker processes (`tf_madry/asynchronous`). Steps differ in what
+they do with a batch: adversarial training (`step.py`), replays of a batch (`replay.py`).
 """
 
 from typing import NamedTuple, Protocol
@@ -15,10 +15,10 @@ from tf_madry.errors import UserError
 
 
 class StepResult(NamedTuple):
-  """What a training step gives: the `images` and `labels` that were trained on, and scalars of before the update.
+  """What a step gives: the `images` and `labels` trained on, and scalars of before the update.
 
-  `loss` is the mean cross-entropy, `accuracy` a share in [0, 1]. Where a step updates the weights more than once, they are of
-  before its last update.
+  `loss` is the mean cross-entropy, `accuracy` a share in [0, 1]. Where a step updates the weights
+  more than once, they are of before its last update.
   """
 
   loss: tf.Tensor
@@ -44,7 +44,7 @@ class Stepper(Protocol):
   """What gives a run its steps; made from a `Learner` and the run's `Batches`."""
 
   def __call__(self, step: int) -> StepResult | None:
-    """Does training step `step` (from 0). None: not yet, call again; in between, the loop looks after signals.
+    """Does training step `step` (from 0); None: not yet, the loop looks after signals and calls again.
 
     Raises:
       StepperError: there can be no other step.
@@ -57,14 +57,14 @@ class Stepper(Protocol):
     """Goes on from a checkpoint; the last call before the first step."""
 
   def report(self) -> dict[str, object]:
-    """{name: value} to be logged of the steps since the last `begin_line`, see `Progress.report`."""
+    """{name: value} of the steps since the last `begin_line`, for the log; see `Progress.report`."""
 
   def begin_line(self) -> None:
-    """A line of metrics.jsonl has been written: what is reported from here on belongs to the next one."""
+    """A line of metrics.jsonl was written: what is reported from here on belongs to the next."""
 
   def close(self) -> None:
     """Lets go of everything but the learner; the last call."""
 
 
 class StepperError(UserError):
-  """A stepper cannot make another step, though the run is sound as far as it has come: it is saved first."""
+  """A stepper cannot go on, though the run is sound as far as it has come: it is saved first."""

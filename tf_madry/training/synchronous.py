@@ -31,11 +31,11 @@ class Synchronous:
     return result
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """What the step keeps, and the batches left, for the checkpoint: nothing as long as they come in their order."""
+    """What the step keeps, and which batches are left, unless they come in their order."""
     return self._step.arrays() | ({} if self._tickets.in_order else self._tickets.arrays())
 
   def restore(self, checkpoint: Checkpoint) -> None:
-    """Goes on from a checkpoint, be it of an asynchronous run: first with what that had in flight."""
+    """Goes on from a checkpoint, first with the batches that an asynchronous run had in flight."""
     self._step.restore(checkpoint)
     self._tickets = Tickets.after(checkpoint.step, checkpoint.arrays)
 

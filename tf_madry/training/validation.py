@@ -20,7 +20,8 @@ class _CutShort(Exception):
   pass
 
 
-def validate(learner: Learner, split: datasets.Split, cut_short: Callable[[], bool] = bool) -> accuracy.Result | None:
+def validate(learner: Learner, split: datasets.Split,
+             cut_short: Callable[[], bool] = bool) -> accuracy.Result | None:
   """Measures the first `EXAMPLES` of a split under `Config.evaluation_attack`.
 
   Args:
@@ -38,8 +39,8 @@ def validate(learner: Learner, split: datasets.Split, cut_short: Callable[[], bo
   config = learner.config
   attack = PGD(**dataclasses.asdict(config.evaluation_attack))
   try:
-    return accuracy.evaluate(learner.model, attack, split.head(min(len(split), EXAMPLES)), batch_size=BATCH,
-                           seed=config.training.seed, on_batch=look)
+    return accuracy.evaluate(learner.model, attack, split.head(min(len(split), EXAMPLES)),
+                             batch_size=BATCH, seed=config.training.seed, on_batch=look)
   except _CutShort:
     return None
 
