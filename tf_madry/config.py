@@ -45,7 +45,7 @@ class AttackConfig:
 
 
 def _method(default):
-  """A field that belongs to a method of training: --recipe sets it even where it does not name it."""
+  """A field that belongs to a method: --recipe sets it even where it does not name it."""
   return dataclasses.field(default=default, metadata={"method": True})
 
 
