@@ -1,7 +1,9 @@
-"""Runs a study: `python -m tf_madry.studies power --scale 0.03`, or `… report` for a report of all that were run."""
+"""Runs a study: `python -m tf_madry.studies power --scale 0.1`, or `… report` for a report of all that were run."""
 
-import importlib
-import os
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -9,88 +11,95 @@ from tf_madry import cli
 from tf_madry import config as configs
 from tf_madry.errors import UserError, require
 from tf_madry.studies import STUDIES
+from tf_madry.studies.lab.options import Options
 
 REPORT = "report"
-
-flags.DEFINE_float("scale", None, "size: 1 for the paper's 60,000 steps (0.1)")
-flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
-flags.DEFINE_integer("seed", None, "of training and evaluation (0)")
-flags.DEFINE_boolean("plot_only", False, "draw again what was measured; other flags may only say what was measured with")
-flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
-                  "of training (float32 at the paper's size, below it what is quicker here)")
-flags.DEFINE_list("k_list", None, "attackers' power κ (1,4,8,128; below the paper's size 1,2,4,8,32)")
-flags.DEFINE_list("s_list", None, "staleness (0 and 1 to 1024 in powers of two; below the paper's size 0,16,32,48,64,128)")
-flags.DEFINE_list("rates", None, "learning rates; the first for everything, the others to see where staleness breaks "
-                                 "training (1e-4,4e-4; below the paper's size 1e-3,2.5e-4)")
-flags.DEFINE_list("r_list", None, "steps between renewals of the weights that craft, of `reload` (1,10,32,64,100,200)")
-flags.DEFINE_list("constant_rates", None, "learning rates of `takeoff` (1e-4,3e-4,1e-3)")
-flags.DEFINE_integer("seeds", None, "how many seeds `takeoff` goes on with (2)")
-flags.DEFINE_float("long", None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
-flags.DEFINE_integer("slice", None, "training steps by which `headline` extrapolates recipes that take hours (100)")
-flags.DEFINE_integer("headline_n", None, "test images that `headline` attacks, up to 10,000 (1,000)")
-flags.DEFINE_float("t_adv", None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
-flags.DEFINE_float("t_train", None, "seconds to train on one (measured)")
+RENAMED = {"learning_rate": "rates"}  # the flag that a setting comes from, where that has another name
 
 
-def main(names):
+def _define_flags():
+  flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
+  flags.DEFINE_boolean("plot_only", False, "draw again what was measured; other flags may only say what was measured with")
+  for field in dataclasses.fields(Options):
+    name, help_text, kind = field.name, field.metadata["help"], _kind(field)
+    if name == "precision":
+      flags.DEFINE_enum(name, None, configs.CHOICES[name], help_text)
+    elif _is_list(field):
+      flags.DEFINE_list(name, None, help_text)
+    else:
+      {int: flags.DEFINE_integer, float: flags.DEFINE_float}[kind](name, None, help_text)
+
+
+def _kind(field: dataclasses.Field) -> Callable[[str], Any]:
+  """The type of an option's value, or of the values in its list."""
+  known = (int, float, str)
+  types = [field.type, *typing.get_args(field.type), *(arg for part in typing.get_args(field.type)
+                                                       for arg in typing.get_args(part))]
+  return next(type_ for type_ in types if type_ in known)
+
+
+def _is_list(field):
+  return any(typing.get_origin(part) is tuple for part in (field.type, *typing.get_args(field.type)))
+
+
+_define_flags()
+
+
+def main(names: list[str]) -> int:
   """Runs the study of this name; returns the exit code."""
   accepted = ", ".join((*STUDIES, REPORT))
   require(len(names) == 1 and names[0] in (*STUDIES, REPORT), "study", " ".join(names), f"one of {accepted}")
-  name, out = names[0], flags.FLAGS.out
-  given = {option: flags.FLAGS[option].value for option in ("scale", "seed", "precision", "long", "slice",
-                                                             "seeds", "headline_n", "t_adv", "t_train")}
-  given |= {option: _numbers(option, kind) for option, kind in (
-    ("k_list", int), ("s_list", int), ("r_list", int), ("rates", float), ("constant_rates", float))}
+  name, out, given = names[0], flags.FLAGS.out, {field.name: _value(field) for field in dataclasses.fields(Options)}
   cli.load_tensorflow()
-  from tf_madry.studies.lab import networks
-  from tf_madry.studies.output import outcomes, report
+  from tf_madry.studies import study
+  from tf_madry.studies.lab import options
+  from tf_madry.studies.output import report, results
   from tf_madry.training import loop
   if name == REPORT:
     print(report.write(out))
     return 0
-  study = importlib.import_module(f"tf_madry.studies.{name}")
-  chosen = networks.options(**given)
-  settings = {option: getattr(chosen, option) for option in ("scale", "seed", "precision", *study.OPTIONS)}
-  settings = {option: list(value) if isinstance(value, tuple) else value for option, value in settings.items()}
+  chosen, found = options.fill(**given), study.load(name)
+  settings = chosen.settings(found.OPTIONS)
   if flags.FLAGS.plot_only:
-    of = {"learning_rate": "rates"}  # the flag that a setting comes from, where that has another name
-    outcomes.check(out, name, {option: value for option, value in settings.items()
-                               if given[of.get(option, option)] is not None})
+    results.require_same(out, name, {setting: value for setting, value in settings.items()
+                                     if given.get(RENAMED.get(setting, setting)) is not None})
   else:
     try:
-      _measure(name, study, out, chosen, settings | {"batch_size": configs.Config().training.batch_size})
+      _collect(name, found, out, chosen, settings)
     except loop.Stopped as stopped:
       return stopped.exit_code
     except KeyboardInterrupt:
       print("stopped; the same command goes on from here")
       raise
-  found = outcomes.load(out, name)
-  findings = outcomes.findings(out, name, found)
-  outcomes.present(out, findings, found.settings)
-  print("\n".join(outcomes.markdown(name, found, findings)))
+  kept = results.load(out, name)
+  findings = report.findings_of(out, name, kept)
+  report.draw(out, findings, kept.settings)
+  print("\n".join(report.section(name, kept, findings)))
   return 0
 
 
-def _numbers(option, kind):
-  texts = flags.FLAGS[option].value
+def _value(field):
+  given = flags.FLAGS[field.name].value
+  if not _is_list(field) or given is None:
+    return given
   try:
-    return texts and tuple(map(kind, texts))
+    return tuple(map(_kind(field), given))
   except ValueError as error:
-    raise UserError(f"{option} is {','.join(texts)!r}, accepted: numbers with commas between them") from error
+    raise UserError(f"{field.name} is {','.join(given)!r}, accepted: numbers with commas between them") from error
 
 
-def _measure(name, study, out, chosen, settings):
+def _collect(name, study, out, chosen, settings):
   from tf_madry.studies.lab import cache, machines
-  from tf_madry.studies.lab.networks import Lab
-  from tf_madry.studies.output import outcomes
+  from tf_madry.studies.lab.lab import Lab
+  from tf_madry.studies.output import results
   cache.prepare(out)
-  outcomes.check(out, name, settings)
+  results.require_same(out, name, settings)
   lab = Lab(out, chosen)
-  data = study.measure(lab)
+  data = study.collect(lab)
   # Measurements from before machines were recorded were made on the one that the study says.
-  before = outcomes.load(out, name).machine if os.path.exists(outcomes.path(out, name)) else machines.NOT_RECORDED
+  before = results.load(out, name).machine if results.is_there(out, name) else machines.NOT_RECORDED
   machine = machines.joined([before if machine is None else machine for machine in lab.machines])
-  outcomes.save(out, name, outcomes.Study(settings, machine, lab.seconds, data))
+  results.save(out, name, results.Results(settings, machine, lab.seconds, data))
 
 
 if __name__ == "__main__":

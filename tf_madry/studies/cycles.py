@@ -1,13 +1,16 @@
 """Do stale adversarial examples go round in circles? (§5, Figures 6 and 7)"""
 
+from typing import Any
+
 import numpy as np
 
 from tf_madry import datasets
 from tf_madry.errors import require
-from tf_madry.studies.lab import networks as labs
-from tf_madry.studies.lab import recording
-from tf_madry.studies.output import outcomes, plots
-from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.lab import packing, recorder
+from tf_madry.studies.lab.lab import Lab, final_row
+from tf_madry.studies.lab.network import Network
+from tf_madry.studies.output import curves, plots
+from tf_madry.studies.output.findings import Claim, Figure, Findings, Table, percent, without
 
 OPTIONS = ("long", "learning_rate")
 STALE = 64  # of Figures 6 and 7
@@ -20,56 +23,69 @@ ANIMATED_FRAMES = 40
 SHUFFLES = 200
 
 # §5: the s = 64 network that was trained for 300,000 steps instead of 60,000 caught up "about halfway through training".
-PAPER_LONG_STEPS, PAPER_CAUGHT_UP = 300_000, 0.5
+PAPER_LONG_STEPS = 300_000
 HALFWAY = (0.25, 0.75)  # shares of training that pass for "about halfway"
 
 
-def measure(lab):
+def collect(lab: Lab) -> dict[str, Any]:
   """The perturbations of the same examples at sequential steps, without staleness and with; the long run, if asked for."""
-  _, steps = window(np.arange(lab.steps // recording.FRAME_EVERY), lab.steps)
+  _, steps = window(np.arange(lab.options.steps // lab.sizes.frame_every), lab.options.steps, lab.sizes.frame_every)
   require(len(steps) >= FEWEST_FRAMES, "scale", lab.options.scale,
           f"more: there are {len(steps)} frames to look for cycles in, and {FEWEST_FRAMES} are the fewest")
-  networks = {s: lab.network(staleness=s) for s in (0, STALE)}
+  networks = {s: lab.network(s=s) for s in (0, STALE)}
   series, correlations, summary = {}, [], []
   for s, network in networks.items():
-    chosen, steps = window(network.frames, network.steps)
+    chosen, steps = window(network.frames, network.steps, lab.sizes.frame_every)
     correlation, level = autocorrelation(chosen)
-    lags = recording.FRAME_EVERY * np.arange(len(correlation))
+    lags = lab.sizes.frame_every * np.arange(len(correlation))
     found = recurrences(correlation, level)
     summary.append({"s": s, "frames": len(chosen), "noise_level": level, "peaks": len(found),
                     "period": float(lags[found[-1]] / len(found)) if found else None,
-                    "resolution": recording.FRAME_EVERY / len(found) if found else None,
+                    "alike": neighbours_alike(chosen), "common": common(chosen),
                     "correlation_at_period": float(correlation[found[0]]) if found else None})
     correlations += [{"s": s, "lag": int(lag), "correlation": float(value)}
                      for lag, value in zip(lags, correlation, strict=True)]
     shown = chosen[:ANIMATED_FRAMES, :SHOWN_EXAMPLES]
     series[str(s)] = {"steps": steps[:ANIMATED_FRAMES],
-                      "perturbations": outcomes.pack(np.round(shown * recording.LEVELS).astype(np.int8))}
-  data = {"series": series, "natural": outcomes.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
-          "epsilon": networks[0].config.attack.epsilon, "correlations": correlations, "summary": summary, "long": None}
+                      "perturbations": packing.pack(np.round(shown * recorder.LEVELS).astype(np.int8))}
+  data = {"series": series, "natural": packing.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
+          "epsilon": networks[0].config.attack.epsilon,
+          "frame_every": lab.sizes.frame_every, "correlations": correlations, "summary": summary,
+          "short": None, "long": None, "control": None}
   if lab.options.long:
-    data["long"] = _ended(lab, lab.network(staleness=STALE, times=lab.options.long))
-    data["long"]["control"] = _ended(lab, lab.network(times=lab.options.long))
+    data["short"] = _ended(lab, networks[STALE])
+    data["long"] = _ended(lab, lab.network(s=STALE, times=lab.options.long))
+    data["control"] = _ended(lab, lab.network(times=lab.options.long))
   return data
 
 
-def _ended(lab, network):
-  """Accuracy after and during a training, as JSON has it."""
-  result = lab.accuracy(network, network.config.attack.k)
-  return {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
-          "adversarial_accuracy": result["adversarial_accuracy"],
-          "curve": [{"step": row["step"], "fresh_accuracy": row.get("fresh_accuracy", row["adversarial_accuracy"]),
-                     "stale_accuracy": row.get("stale_accuracy", row["adversarial_accuracy"])} for row in network.rows]}
+def _ended(lab: Lab, network: Network):
+  """Accuracy after and during a training."""
+  return {**without(final_row(lab.accuracy(network, network.config.attack.k)), "right"), "curve": network.curve()}
 
 
-def window(frames, steps):
-  """The frames of `WINDOW`, at most `MOST_FRAMES`, of a training of so many steps, and their steps."""
+def window(frames: np.ndarray, steps: int, every: int) -> tuple[np.ndarray, list[int]]:
+  """The frames of `WINDOW`, at most `MOST_FRAMES`, of a training of so many steps with one every so many; and their steps."""
   numbers = [number for number in range(len(frames))
-             if WINDOW[0] * steps <= (number + 1) * recording.FRAME_EVERY <= WINDOW[1] * steps][-MOST_FRAMES:]
-  return frames[numbers], [(number + 1) * recording.FRAME_EVERY for number in numbers]
+             if WINDOW[0] * steps <= (number + 1) * every <= WINDOW[1] * steps][-MOST_FRAMES:]
+  return frames[numbers], [(number + 1) * every for number in numbers]
 
 
-def autocorrelation(frames):
+def neighbours_alike(frames: np.ndarray) -> float | None:
+  """Correlation of a perturbation with its neighbour to the right and below, mean over frames and examples: 0 for noise."""
+  images = frames[..., 0] - frames[..., 0].mean((-2, -1), keepdims=True)
+  power = (images**2).mean()
+  products = (images[..., 1:] * images[..., :-1]).mean(), (images[..., 1:, :] * images[..., :-1, :]).mean()
+  return float(np.mean(products) / power) if power else None
+
+
+def common(frames: np.ndarray) -> float | None:
+  """Share of the perturbations' power that all watched examples have in common at a time: one in so many for noise."""
+  power = (frames**2).mean()
+  return float((frames.mean(1) ** 2).mean() / power) if power else None
+
+
+def autocorrelation(frames: np.ndarray) -> tuple[np.ndarray, float | None]:
   """How much the perturbations of the same examples are alike at some distance in time.
 
   What stays the same all the time is taken away first: it is no cycle.
@@ -97,7 +113,7 @@ def _at_lags(products):
   return np.array([np.diagonal(products, lag).mean() for lag in range(2 * len(products) // 3 + 1)]) / power
 
 
-def recurrences(correlation, level):
+def recurrences(correlation: np.ndarray, level: float | None) -> list[int]:
   """The lags at which perturbations come back for the first time, the second, …; [] if they do not come back twice.
 
   Peaks count that lie behind the first lag at which perturbations are no longer alike (below 0) and above the level of
@@ -119,30 +135,41 @@ def recurrences(correlation, level):
   return found if len(found) > 1 else []
 
 
-def findings(data, settings):
-  """As `tf_madry.studies` says."""
-  summary = {row["s"]: row for row in data["summary"]}
-  table = Table(
+def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
+  """As `study.Study` says."""
+  summary, every = {row["s"]: row for row in data["summary"]}, data["frame_every"]
+  tables = [Table(
     "Do perturbations of the same examples come back? Autocorrelation "
-    f"between {WINDOW[0]:.0%} and {WINDOW[1]:.0%} of training",
-    ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance"],
-    [[s, row["frames"], _period(row) or "none", row["peaks"], _number(row["correlation_at_period"]),
-      _number(row["noise_level"])] for s, row in summary.items()])
-  long = data["long"]
+    f"between {WINDOW[0]:.0%} and {WINDOW[1]:.0%} of training, in frames {every} steps apart",
+    ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance", "neighbouring pixels: r",
+     "common to all examples"],
+    [[s, row["frames"], _period(row), row["peaks"], _number(row["correlation_at_period"]), _number(row["noise_level"]),
+      _number(row["alike"]), f"{row['common']:.0%}"] for s, row in summary.items()])]
   figures = [
     Figure("cycles_images", "Figure 6: adversarial examples of the same training images at sequential steps, for networks "
            f"trained with s = 0 and s = {STALE}, each from a random start of its own.", lambda: _images(data)),
-    Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * recording.FRAME_EVERY} training steps a "
-           "second.", lambda: _animation(data)),
+    Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * every} training steps a second.",
+           lambda: _animation(data)),
     Figure("cycles_correlation", "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
-           "cases.", lambda: _correlation(data, summary), f"{recording.EXAMPLES} training images")]
-  if long:
-    figures.append(Figure("cycles_long", f"Figure 7: the network with s = {STALE} trained for {settings['long']:g} times as "
-                          "long (grey: where the paper's caught up).", lambda: _long(long)))
+           "cases.", lambda: _correlation(data, summary), f"{recorder.EXAMPLES} training images")]
   records = {"cycles_correlation": data["correlations"], "cycles_summary": data["summary"]}
-  return Findings("Cycles: Figures 6 and 7", _claims(summary, long), [table], figures,
-                  records | ({"cycles_long": long["curve"]} if long else {}),
-                  [labs.size(settings), *([] if long else ["The long run of Figure 7 was not made (`--long 5` makes it)."])])
+  runs = {name: data[name] for name in ("short", "long", "control") if data[name]}
+  notes = []
+  if runs:
+    names = {"short": f"s = {STALE}", "long": f"s = {STALE}, {settings['long']:g}× the steps",
+             "control": f"s = 0, {settings['long']:g}× the steps"}
+    tables.append(Table(
+      f"The long run beside the short one, and beside a run of its length without staleness ({runs['long']['n']:,} test images)",
+      ["network", "natural", "adversarial", "fresh and stale come together after", "learning rate then (of its highest)"],
+      [[names[name], percent(run["natural_accuracy"], run["n"]), percent(run["adversarial_accuracy"], run["n"]),
+        *_together(run["curve"], name == "control")] for name, run in runs.items()]))
+    figures.append(Figure("cycles_long", f"Figure 7: the network with s = {STALE}, trained for {settings['long']:g} times as "
+                          "long, beside the short run and a control without staleness.",
+                          lambda: curves.draw([(names[name], run["curve"]) for name, run in runs.items()], width=2.9)))
+    records |= {f"cycles_{name}": run["curve"] for name, run in runs.items()}
+  else:
+    notes.append("The long run of Figure 7 was not made (`--long 5` makes it).")
+  return Findings("Cycles: Figures 6 and 7", list(_claims(summary, runs)), tables, figures, records, notes)
 
 
 def _number(value):
@@ -150,45 +177,86 @@ def _number(value):
 
 
 def _period(row):
-  """A line of the summary as a text on the period: the mean distance of peaks, as fine as frames tell it; or None."""
-  return row["period"] and f"{row['period']:.0f} ± {row['resolution']:.1g}"
+  return f"{row['period']:.0f}" if row["period"] else "none"
 
 
-def _claims(summary, long):
-  periods = {s: row["period"] for s, row in summary.items()}
+def _claims(summary, runs):
+  plain, stale = summary[0], summary[STALE]
   measured = all(row["noise_level"] is not None for row in summary.values())
-  return [
-    Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do not.",
-          periods[STALE] is not None and periods[0] is None if measured else None,
-          "; ".join(f"s = {s}: " + (
-            f"they come back every {_period(row)} steps, {row['peaks']} times (the first with r = "
-            f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})" if row["period"] else "no period found")
-                    for s, row in summary.items())),
-    Claim(f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = {STALE} catches up about halfway.",
-          long and HALFWAY[0] <= (_caught_up(long["curve"]) or 0) <= HALFWAY[1],
-          _long_evidence(long) if long else "not run")]
+  yield Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do not.",
+              stale["period"] is not None and plain["period"] is None if measured else None,
+              "; ".join(f"s = {s}: " + (
+                f"they come back every {_period(row)} steps, {row['peaks']} times (the first with r = "
+                f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})" if row["period"] else
+                "no period found") for s, row in summary.items()))
+  yield Claim("The examples look random without staleness; with it a line segment moves over the page and back (Figure 6).", None,
+              "for the eye, see the pictures; in numbers, correlation of neighbouring pixels "
+              + "; ".join(f"s = {s}: {_number(row['alike'])}, {row['common']:.0%} of the perturbation common to all examples"
+                          for s, row in summary.items()) + f" (by chance 0 and {1 / recorder.EXAMPLES:.0%})")
+  claim = f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = {STALE} catches up about halfway."
+  if not runs:
+    yield Claim(claim, None, "not run")
+    return
+  short, long, control = runs["short"], runs["long"], runs["control"]
+  yield Claim(claim, HALFWAY[0] <= (_caught_up(long["curve"]) or 0) <= HALFWAY[1],
+              f"{_come_together(long['curve'])}; test: adversarial {percent(long['adversarial_accuracy'], long['n'])}, control "
+              f"without staleness {percent(control['adversarial_accuracy'], control['n'])}")
+  yield _why_claim(short["curve"], long["curve"])
+
+
+def _why_claim(short, long):
+  """Whether the long run's longer time, or its falling learning rate, brings the two together.
+
+  Both runs have the same schedule over their length. If time does it, they catch up after as many steps; if the rate does,
+  at the same share of their schedule.
+  """
+  claim = "(Not in the paper:) it is time that makes it catch up, not a falling learning rate."
+  shares = [_caught_up(curve) for curve in (short, long)]
+  said = "; ".join(f"{name}: {_come_together(curve)}" for name, curve in (("short run", short), ("long run", long)))
+  if shares[1] is None:
+    return Claim(claim, None, f"{said}: it did not catch up")
+  reached = shares[1] * long[-1]["step"]
+  if shares[0] is None:
+    longer = reached > short[-1]["step"]
+    return Claim(claim, True if longer else None, f"{said}: " + (
+      "the short run went through all rates and did not, and had fewer steps in all than it took" if longer else
+      "it took fewer steps than the short run has, at higher rates"))
+  steps = shares[0] * short[-1]["step"]
+  by_steps, by_share = abs(reached - steps) / max(reached, steps), abs(shares[1] - shares[0]) / max(shares)
+  return Claim(claim, by_steps < by_share, f"{said}: nearer to each other in {'steps' if by_steps < by_share else 'their share'}")
 
 
 def _caught_up(curve):
   """Share of training after which the fresh accuracy stays within 20 points of the stale, which it had been below."""
+  if curve[-1]["fresh_accuracy"] < 0.5:
+    return None  # both have fallen: nothing climbed up to anything
   apart = [number for number, row in enumerate(curve) if row["stale_accuracy"] - row["fresh_accuracy"] > 0.2]
   # The end has to be a time of its own, not the last dot of a curve that is still apart.
   return (apart[-1] + 1) / len(curve) if apart and apart[-1] < 0.95 * len(curve) else None
 
 
-def _long_evidence(long):
-  share, last = _caught_up(long["curve"]), long["curve"][-1]
-  return (f"fresh {last['fresh_accuracy']:.0%}, stale {last['stale_accuracy']:.0%} at the end; "
-          + (f"within 20 points of each other after {share:.0%} of training" if share else "they did not come together")
-          + f"; test: natural {percent(long['natural_accuracy'], long['n'])}, adversarial "
-            f"{percent(long['adversarial_accuracy'], long['n'])}")
+def _together(curve, plain):
+  """When fresh and stale came together and the rate at that time, as texts."""
+  share = None if plain else _caught_up(curve)
+  if share is None:
+    return "–" if plain else "not", "–"
+  row = curve[round(share * len(curve)) - 1]
+  peak = max(row["learning_rate"] for row in curve)
+  return f"{share:.0%} of training, {row['step']:,} steps", f"{row['learning_rate'] / peak:.0%}"
+
+
+def _come_together(curve):
+  share, last = _caught_up(curve), curve[-1]
+  return (f"fresh {last['fresh_accuracy']:.0%}, stale {last['stale_accuracy']:.0%} at the end, "
+          + (f"within 20 points of each other after {share:.0%} of training, {round(share * last['step']):,} steps" if share else
+             "which did not come together"))
 
 
 def _adversarial(data):
   """{s: (steps, float images [frames, examples, height, width] in [0, 1])}."""
-  natural = datasets.as_float(outcomes.unpack(data["natural"]))[..., 0]
-  unit = data["epsilon"] / recording.LEVELS
-  return {int(s): (series["steps"], np.clip(natural + unit * outcomes.unpack(series["perturbations"])[..., 0], 0, 1))
+  natural = datasets.as_float(packing.unpack(data["natural"]))[..., 0]
+  unit = data["epsilon"] / recorder.LEVELS
+  return {int(s): (series["steps"], np.clip(natural + unit * packing.unpack(series["perturbations"])[..., 0], 0, 1))
           for s, series in data["series"].items()}
 
 
@@ -234,24 +302,11 @@ def _correlation(data, summary):
   for colour, (s, row) in zip(plots.COLOURS, summary.items(), strict=False):
     own = [record for record in data["correlations"] if record["s"] == s]
     axis.plot([record["lag"] for record in own], [record["correlation"] for record in own], color=colour, marker=".",
-              label=f"s = {s}" + (f", period {_period(row)}" if row["period"] else ", no period"))
+              label=f"s = {s}, " + (f"period {_period(row)}" if row["period"] else "no period"))
     if row["noise_level"] is not None:
       axis.axhline(row["noise_level"], color=colour, linestyle=":", linewidth=1)
   axis.axhline(0, color="0.7", linewidth=0.8)
   axis.set_xlabel("lag (training steps)")
   axis.set_ylabel("autocorrelation of perturbations")
-  axis.legend()
-  return figure
-
-
-def _long(long):
-  figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=3.0)
-  steps = [row["step"] for row in long["curve"]]
-  for name, colour in (("stale", "tab:orange"), ("fresh", "tab:blue")):
-    axis.plot(steps, [row[f"{name}_accuracy"] for row in long["curve"]], color=colour, label=name)
-  axis.axvline(PAPER_CAUGHT_UP * steps[-1], **plots.PAPER)
-  plots.percent_axis(axis)
-  axis.set_xlabel("training step")
-  axis.set_ylabel("adversarial accuracy, training set")
   axis.legend()
   return figure

@@ -2,19 +2,20 @@
 
 import itertools
 import statistics
+from typing import Any
 
 from tf_madry import config
 from tf_madry.asynchronous import ages
 from tf_madry.benchmark import runs
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
-from tf_madry.studies.lab import networks as labs
-from tf_madry.studies.lab import timing
+from tf_madry.studies.lab import costs as lab_costs
+from tf_madry.studies.lab.lab import Lab
 from tf_madry.studies.lab.simulation import Costs, simulate
 from tf_madry.studies.output import plots
-from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table
+from tf_madry.studies.output.findings import Claim, Figure, Findings, Table
 
-OPTIONS = ("t_adv", "t_train")
+OPTIONS = ("t_adv", "t_train", "repeats")
 K = 8
 WORKERS = (*range(1, 17), 24, 32, 48, 64)
 LISTED = (*range(1, 9), 12, 16, 32, 64)  # in the table; the CSV file has all
@@ -22,7 +23,6 @@ SHOWN = (1, 4, 7, 16, 64)  # whose staleness is plotted
 MEASURED_STEPS = 40
 # So few steps show the long run only if no stock of batches from before is used up in them, and weights are published.
 HERE = {"queue_size": 2, "reload_every": 10}
-FLAGS = ("k", "seed", "precision", "batch_size")  # of what decides the cost of a step, those that are flags
 
 # §5 and Figure 9, by number of GPUs, of which one is the trainer's, which does not assist: what is said, and about where
 # that is.
@@ -32,42 +32,54 @@ SLIGHTLY = 0.8  # share of the ideal speed-up from which it is "slightly worse",
 AGREES = 0.15  # difference up to which a simulation agrees with what it is compared to
 
 
-def measure(lab):
+def collect(lab: Lab) -> dict[str, Any]:
   """Measures costs and examples/s on this machine, unless costs are given; simulates this machine, and many devices."""
   given = lab.options.t_adv is not None
   if given:
     costs, measured, cores, batch_size = Costs(craft=lab.options.t_adv, learn=lab.options.t_train), [], None, None
   else:
-    values = {"k": K, "seed": lab.options.seed, "precision": lab.options.precision}
-    values |= {} if lab.options.full else labs.QUICK
+    batch_size = lab.sizes.batch_size
+    values = {"k": K, "seed": lab.options.seed, "precision": lab.options.precision, "batch_size": batch_size}
     of_machine = {"cores": devices.cores(), "gpus": len(devices.gpus())}
-    found = lab.remember({"costs": values} | of_machine, lambda: timing.costs(config.resolve(values)[0]))
-    most = 3 if found["shared"] else max(1, found["processes"] - 1)  # workers
+    found = lab.remember({"costs": values} | of_machine, lambda: lab_costs.of_this_machine(config.resolve(values)[0]))
     costs = Costs(**{name: found[name] for name in ("craft", "learn", "publish", "reload")})
     cores = found["processes"] if found["shared"] else None
-    batch_size = config.resolve(values)[0].training.batch_size
-    measured = [lab.remember({"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS} | HERE | of_machine,
-                             lambda workers=workers, assist=assist: _run(values, batch_size, workers, assist))
-                for workers, assist in [(0, True), *itertools.product(range(1, most + 1), (True, False))]]
-    lab.seconds += sum(row["seconds"] for row in measured)
+    measured = _measured(lab, values, of_machine, 3 if found["shared"] else max(1, found["processes"] - 1))
   here = [_simulated(costs, row["workers"], row["assist"], cores=cores, **HERE) for row in measured if row["workers"]]
   return {"costs": vars(costs), "given": given, "cores": cores, "batch_size": batch_size, "measured": measured, "here": here,
           "devices": _devices(costs), "paper": _devices(Costs(craft=PAPER_RATIO, learn=1.0))}
+
+
+def _measured(lab, values, of_machine, most):
+  """A row for synchronous training, and for each number of workers up to the most, with the trainer's help and without.
+
+  Repeats go round and round all of them, so that a machine that grows slower does so for all alike.
+  """
+  crews = [(0, True), *itertools.product(range(1, most + 1), (True, False))]
+  repeats = {crew: [] for crew in crews}
+  for repeat in range(lab.options.repeats):
+    for workers, assist in crews:
+      key = {"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS, "repeat": repeat}
+      repeats[workers, assist].append(lab.remember(key | HERE | of_machine, lambda workers=workers, assist=assist: _run(
+        values, workers, assist)))
+  lab.seconds += sum(run["seconds"] for those in repeats.values() for run in those)
+  return [{"workers": workers, "assist": assist, "steps": MEASURED_STEPS,
+           "speeds": [run["examples_per_second"] for run in those],
+           **{name: statistics.mean(run[name] for run in those) for name in ("staleness_mean", "waiting") if workers}}
+          for (workers, assist), those in repeats.items()]
 
 
 def _devices(costs):
   return [_simulated(costs, workers, assist) for assist, workers in itertools.product((True, False), WORKERS)]
 
 
-def _run(values, batch_size, workers, assist):
+def _run(values, workers, assist):
   """Examples/s of a training run with so many workers, as JSON has them."""
   try:
-    run = runs.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist, **HERE,
-                                 **{name: value for name, value in values.items() if name in FLAGS})
+    run = runs.training_run("async_train.py", MEASURED_STEPS, workers, trainer_assist=assist, **HERE, **values)
   except UserError as error:
     raise UserError(f"training with {workers} workers could not be measured: {error}") from error
-  row = {"workers": workers, "assist": assist, "steps": run.steps, "seconds": run.seconds, "batch_size": batch_size,
-         "examples_per_second": batch_size * run.steps / run.seconds}
+  row = {"steps": run.steps, "seconds": run.seconds, "examples_per_second": values["batch_size"] * run.steps / run.seconds}
   if workers:
     row |= {"staleness_mean": float(ages.of(*(line["staleness_histogram"] for line in run.rows)).mean()),
             "waiting": statistics.mean(line["trainer_waiting"] for line in run.rows)}
@@ -85,8 +97,8 @@ def _simulated(costs, workers, assist, **settings):
           "staleness": histogram}
 
 
-def findings(data, settings):
-  """As `tf_madry.studies` says."""
+def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
+  """As `study.Study` says."""
   costs, (by, paper) = data["costs"], ({(row["workers"], row["assist"]): row for row in data[name]}
                                        for name in ("devices", "paper"))
   ratio = costs["craft"] / costs["learn"]
@@ -119,37 +131,48 @@ def findings(data, settings):
   records = {"speedup_simulated": flat}
   if data["measured"]:
     records["speedup_measured"] = [
-      {"workers": row["workers"], "assist": row["assist"], "examples_per_second": row["examples_per_second"],
+      {"workers": row["workers"], "assist": row["assist"], "repeat": repeat, "examples_per_second": speed,
        "simulated": simulated["examples_per_second"] if simulated else None, "steps": row["steps"]}
-      for row, simulated in _pairs(data)]
+      for row, simulated in _pairs(data) for repeat, speed in enumerate(row["speeds"])]
   old = paper[7, True]
   notes = [f"Costs and speeds are of {_of(data)}.",
+           "What is simulated is arithmetic: costs measured here or taken from the paper, and nothing lost to anything that the "
+           "simulation does not know. Only several devices can test the paper's speed-ups.",
            "With the paper's 7 workers, its ratio of costs, and a snapshot every 100 steps, a batch is "
            f"{old['staleness_mean']:.0f} steps old on average and {old['staleness_p95']} in one case of 20: what "
            "`staleness` says of such values matters here."]
-  return Findings("Speed-up: Figure 9", _claims(data, by, paper, ratio), tables, figures, records, notes)
+  return Findings("Speed-up: Figure 9", list(_claims(data, by, paper, ratio)), tables, figures, records, notes)
 
 
 def _pairs(data):
   """(row measured, row simulated or None for synchronous training) of this machine."""
-  batch_size = data["measured"][0]["batch_size"]
-  simulated = {(row["workers"], row["assist"]): row | {"examples_per_second": batch_size * row["rate"]}
+  simulated = {(row["workers"], row["assist"]): row | {"examples_per_second": data["batch_size"] * row["rate"]}
                for row in data["here"]}
   return [(row, simulated.get((row["workers"], row["assist"]))) for row in data["measured"]]
 
 
 def _table_here(data):
-  base = data["measured"][0]["examples_per_second"]
+  base, repeats = statistics.median(data["measured"][0]["speeds"]), len(data["measured"][0]["speeds"])
   return Table(
-    f"This machine ({_place(data)}): examples/s of {data['measured'][0]['steps']} steps each, and as simulated; queue of "
-    f"{HERE['queue_size']}, a snapshot every {HERE['reload_every']} steps",
-    ["workers", "trainer assists", "measured", "simulated", "difference", "measured speedup", "staleness", "simulated"],
-    [[row["workers"], "yes" if row["assist"] else "no", f"{row['examples_per_second']:.0f}",
-      *((f"{other['examples_per_second']:.0f}", f"{other['examples_per_second'] / row['examples_per_second'] - 1:+.0%}")
-        if other else ("–", "–")),
-      f"{row['examples_per_second'] / base:.2f}",
-      *((f"{row['staleness_mean']:.1f}", f"{other['staleness_mean']:.1f}") if other else ("–", "–"))]
+    f"This machine ({_place(data)}): examples/s, median of {repeats} runs of {data['measured'][0]['steps']} steps each, with the "
+    f"lowest and highest, and as simulated; queue of {HERE['queue_size']}, a snapshot every {HERE['reload_every']} steps",
+    ["workers", "trainer assists", "measured", "simulated", "difference", "measured speedup", "trainer waiting", "simulated",
+     "staleness", "simulated"],
+    [[row["workers"], "yes" if row["assist"] else "no", _spread(row["speeds"]),
+      *((f"{other['examples_per_second']:.0f}", f"{_off(row, other):+.0%}") if other else ("–", "–")),
+      f"{statistics.median(row['speeds']) / base:.2f}",
+      *((f"{row['waiting']:.0%}", f"{other['waiting']:.0%}", f"{row['staleness_mean']:.1f}",
+         f"{other['staleness_mean']:.1f}") if other else ("–", "–", "–", "–"))]
      for row, other in _pairs(data)])
+
+
+def _spread(speeds):
+  return f"{statistics.median(speeds):.0f} ({min(speeds):.0f}–{max(speeds):.0f})"
+
+
+def _off(row, simulated):
+  """How far the simulation is above what was measured, as a share of that."""
+  return simulated["examples_per_second"] / statistics.median(row["speeds"]) - 1
 
 
 def _of(data):
@@ -168,35 +191,35 @@ def _saturation(by, ratio):
 
 
 def _claims(data, by, paper, ratio):
-  """Claims on what is simulated with the costs here, `by`, and at the paper's ratio, `paper`."""
+  """Claims on speed need devices, which a simulation is not; what this machine measures itself is judged."""
   cases = {ratio: _saturation(by, ratio), PAPER_RATIO: _saturation(paper, PAPER_RATIO)}
-  reached = cases[ratio][1]
-  said = "; ".join(f"ratio {of:.1f}: the trainer is the bottleneck " + (f"from {workers} workers on" if workers else
-                   f"with none of up to {WORKERS[-1]} workers") + f", speed-up {1 + of:.1f}"
-                   for of, (_, workers) in cases.items())
-  off = {gpus: paper[gpus - 1, False]["speedup"] / value - 1 for gpus, (_, value) in PAPER.items()}
-  claims = [
-    Claim("Speed-up is nearly linear until workers and trainer are equally fast: with as many workers as crafting takes "
-          "longer than training, and a speed-up of that and one.",
-          all(linear and workers and abs(workers - of) <= 1 for of, (linear, workers) in cases.items()), said),
-    Claim(f"… which is near κ = {K} workers.", reached is not None and abs(reached - K) <= 1,
-          f"{reached or 'not reached'} with the costs here, of ratio {ratio:.1f}; {cases[PAPER_RATIO][1]} at the paper's"),
-    Claim("With 2 GPUs the trainer spends most of its time waiting; that is fixed if it assists.",
-          by[1, False]["waiting"] > 0.5 and by[1, True]["speedup"] > by[1, False]["speedup"],
-          f"simulated: {by[1, False]['speedup']:.2f}× and {by[1, False]['waiting']:.0%} of the trainer's time waiting "
-          f"without, {by[1, True]['speedup']:.2f}× with its help"),
-    Claim("… and speed-up is slightly worse than linear.", 1 - SLIGHTLY >= -off[2] > 0,
-          f"{paper[1, False]['speedup']:.2f}× instead of 2×, simulated at the paper's ratio"),
-    Claim("Nearly 5× with 7 GPUs, over 5× with 8.", max(abs(off[7]), abs(off[8])) <= AGREES,
-          f"simulated at the paper's ratio, with nothing lost: {paper[6, False]['speedup']:.2f}× and "
-          f"{paper[7, False]['speedup']:.2f}×, {off[7]:+.0%} and {off[8]:+.0%} (with the trainer's help "
-          f"{paper[6, True]['speedup']:.2f}× and {paper[7, True]['speedup']:.2f}×); with the costs here "
-          f"{by[6, False]['speedup']:.2f}× and {by[7, False]['speedup']:.2f}×")]
+  said = "; ".join(f"ratio {of:.1f}: {'nearly linear' if linear else 'not linear'}, the trainer is the bottleneck " + (
+    f"from {workers} workers on" if workers else f"with none of up to {WORKERS[-1]} workers") + f", speed-up {1 + of:.1f}"
+                   for of, (linear, workers) in cases.items())
+  yield Claim("Speed-up is nearly linear until workers and trainer are equally fast, which is near κ = "
+              f"{K} workers.", None, f"only simulated: {said}")
+  alone = {row["assist"]: row for row in data["measured"] if row["workers"] == 1}
+  simulated = (f"simulated at the paper's ratio {paper[1, False]['waiting']:.0%} of its time without, "
+               f"{paper[1, False]['speedup']:.2f}× and with its help {paper[1, True]['speedup']:.2f}×")
+  yield Claim("With one worker the trainer spends most of its time waiting; that is mended if it assists.",
+              alone[False]["waiting"] > 0.5 and min(alone[True]["speeds"]) > max(alone[False]["speeds"]) if alone else None,
+              (f"measured here: {alone[False]['waiting']:.0%} of its time, {_spread(alone[False]['speeds'])} examples/s without and "
+               f"{_spread(alone[True]['speeds'])} with its help; " if alone else "") + simulated)
+  for gpus, (text, _) in PAPER.items():
+    yield Claim(f"Speed-up with {gpus} GPUs: {text}.", None,
+                f"needs {gpus} devices; simulated at the paper's ratio, with nothing lost: {paper[gpus - 1, False]['speedup']:.2f}×, "
+                f"with the trainer's help {paper[gpus - 1, True]['speedup']:.2f}×; with the costs here "
+                f"{by[gpus - 1, False]['speedup']:.2f}×")
   if data["here"]:
-    errors = [other["examples_per_second"] / row["examples_per_second"] - 1 for row, other in _pairs(data) if other]
-    claims.append(Claim(f"(Not in the paper:) the simulation tells what is measured here, within {AGREES:.0%}.",
-                        max(map(abs, errors)) <= AGREES, f"differences from {min(errors):+.0%} to {max(errors):+.0%}"))
-  return claims
+    pairs = [(row, other) for row, other in _pairs(data) if other]
+    # The noise of a measurement is what its repeats differ by.
+    agree = [min(row["speeds"]) * (1 - AGREES) <= other["examples_per_second"] <= max(row["speeds"]) * (1 + AGREES)
+             for row, other in pairs]
+    noise = max(max(row["speeds"]) / min(row["speeds"]) - 1 for row, _ in pairs)
+    off = [_off(row, other) for row, other in pairs]
+    yield Claim(f"(Not in the paper:) the simulation tells what is measured here, within {AGREES:.0%} of the lowest and highest of "
+                "the repeats.", all(agree), f"differences from {min(off):+.0%} to {max(off):+.0%} of the medians; repeats of one "
+                f"setting differ by up to {noise:.0%}")
 
 
 def _speedups(data, by, paper, ratio):
@@ -211,7 +234,7 @@ def _speedups(data, by, paper, ratio):
                 linestyle=line, label=f"ratio {of:.1f}, trainer {'assists' if assist else 'does not assist'}")
   ends = [1, 2 * PAPER_RATIO]
   axis.plot(ends, ends, color="0.75", zorder=0, linewidth=4, label="linear")
-  axis.plot(2, PAPER[2][1], "kv", label=f"paper, {PAPER[2][0]}")
+  axis.plot(2, PAPER[2][1], "kv", label="paper, slightly below 2")
   axis.plot([7, 8], [PAPER[7][1], PAPER[8][1]], "k^", label="paper, about 5")
   axis.set_xscale("log", base=2)
   axis.set_yscale("log", base=2)
@@ -221,25 +244,28 @@ def _speedups(data, by, paper, ratio):
   axis.set_xlabel("devices: workers and one trainer")
   axis.set_ylabel("speed-up against κ = 8 on one device")
   axis.set_title("simulated, one device each")
-  axis.legend()
+  axis.legend(loc="lower right", fontsize=6)
   return figure
 
 
 def _here(axis, data):
-  base = data["measured"][0]["examples_per_second"]
+  base = statistics.median(data["measured"][0]["speeds"])
   axis.axhline(1, **plots.PAPER)
-  for assist, colour in ((True, "tab:blue"), (False, "tab:orange")):
+  for assist, colour, shift in ((True, "tab:blue", -0.05), (False, "tab:orange", 0.05)):
     pairs = [(row, other) for row, other in _pairs(data) if other and row["assist"] == assist]
     workers, name = [row["workers"] for row, _ in pairs], "assists" if assist else "does not assist"
-    axis.plot(workers, [row["examples_per_second"] / base for row, _ in pairs], "o", color=colour,
-              label=f"measured, trainer {name}")
+    medians = [statistics.median(row["speeds"]) / base for row, _ in pairs]
+    bars = [[median - min(row["speeds"]) / base for median, (row, _) in zip(medians, pairs, strict=True)],
+            [max(row["speeds"]) / base - median for median, (row, _) in zip(medians, pairs, strict=True)]]
+    axis.errorbar([number + shift for number in workers], medians, bars, fmt="o", capsize=2, color=colour,
+                  label=f"measured, trainer {name}")
     axis.plot(workers, [other["examples_per_second"] / base for _, other in pairs], color=colour, linestyle=":",
-              marker="x", label="simulated")
+              marker="x", label=f"simulated, trainer {name}")
   axis.set_xticks(workers)
   axis.set_ylim(bottom=0)
   axis.set_xlabel("workers")
-  axis.set_ylabel(f"speed-up against synchronous ({base:.0f} examples/s)")
-  axis.set_title(f"this machine: {_place(data)}; batch {data['batch_size']}")
+  axis.set_ylabel(f"speed-up against\nsynchronous ({base:.0f} examples/s)")
+  axis.set_title(f"measured here: {_place(data)}", fontsize=9)
   axis.legend(loc="lower right")
 
 

@@ -1,11 +1,14 @@
 """Do attacks carry over from one network to another? (§4, Table 1)"""
 
+from typing import Any
+
 import numpy as np
 
 from tf_madry.studies import power
-from tf_madry.studies.lab import networks as labs
+from tf_madry.studies.lab.lab import Lab, final_row
+from tf_madry.studies.lab.paired import SIGNIFICANT, compare
 from tf_madry.studies.output import plots
-from tf_madry.studies.output.outcomes import Claim, Figure, Findings, Table, percent
+from tf_madry.studies.output.findings import NOT_TESTED, Claim, Figure, Findings, Table, percent, without
 
 OPTIONS = ("k_list", "learning_rate")
 
@@ -16,80 +19,86 @@ PAPER = {1: {1: 0.9855, 4: 0.4863, 8: 0.2716, 128: 0.2836},
          128: {1: 0.9628, 4: 0.9669, 8: 0.9392, 128: 0.9170}}
 
 
-def measure(lab):
+def collect(lab: Lab) -> dict[str, Any]:
   """Measures every network of `power` under the attack of its own κ, crafted on each of them."""
   networks = {k: lab.network(k=k) for k in lab.options.k_list}
-  cells = []
-  for target, model in networks.items():
-    for source, crafted_on in networks.items():
-      result = lab.accuracy(model, target, source=None if source == target else crafted_on)
-      low, high = result["adversarial_interval"]
-      cells.append({"target": target, "source": source, "attack_k": target, "n": result["n"],
-                    "adversarial_accuracy": result["adversarial_accuracy"], "low": low, "high": high})
-  return {"cells": cells}
+  return {"cells": [
+    {"target": target, "source": source, "attack_k": target, **final_row(
+      lab.accuracy(network, target, source=None if source == target else crafted_on))}
+    for target, network in networks.items() for source, crafted_on in networks.items()]}
 
 
-def shattered(cells):
+def shattered(cells: list[dict[str, Any]]) -> set[tuple[int, int]]:
   """{(target, source)} of the cells that show gradient shattering.
 
-  No black-box attack can beat the best white-box one of the same strength. Where one crafted on another network leaves
-  clearly less standing (the intervals do not overlap) than the white-box attack, it is the target's own gradients that
-  lead nowhere: that cell is marked, and the target's white-box cell with it.
+  No black-box attack can beat the best white-box one of the same strength. Where one crafted on another network leaves fewer
+  images standing than the white-box attack, it is the target's own gradients that lead nowhere: that cell is marked, and the
+  target's white-box cell with it. The two are compared on the same images (McNemar; Bonferroni over the sources), and have to
+  differ by more than 2 points: by less the best attack of few steps falls short of what there is to be found.
   """
   white = {cell["target"]: cell for cell in cells if cell["source"] == cell["target"]}
-  marked = {(cell["target"], cell["source"]) for cell in cells if cell["high"] < white[cell["target"]]["low"]}
+
+  def beats(cell):
+    paired = compare(white[cell["target"]], cell)
+    significant = paired.p * max(1, len(white) - 1) < SIGNIFICANT
+    return significant and paired.interval[0] > power.EQUAL_MARGIN
+
+  marked = {(cell["target"], cell["source"]) for cell in cells if cell["source"] != cell["target"] and beats(cell)}
   return marked | {(target, target) for target, _ in marked}
 
 
-def paper_value(target, source, k_list):
-  """The paper's number for a cell, or None; the largest κ stands for the paper's 128."""
-  names = {max(k_list): 128} if max(k_list) > 8 else {}
-  return PAPER.get(names.get(target, target), {}).get(names.get(source, source))
+def paper_value(target: int, source: int) -> float | None:
+  """The paper's number for a cell, if it has one."""
+  return PAPER.get(target, {}).get(source)
 
 
-def findings(data, settings):
-  """As `tf_madry.studies` says."""
+def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
+  """As `study.Study` says."""
   cells, k_list = data["cells"], settings["k_list"]
-  by, marked, n = {(cell["target"], cell["source"]): cell for cell in cells}, shattered(cells), cells[0]["n"]
+  by, marked = {(cell["target"], cell["source"]): cell for cell in cells}, shattered(cells)
 
   def text(target, source):
-    value, paper = by[target, source]["adversarial_accuracy"], paper_value(target, source, k_list)
+    value, paper = by[target, source]["adversarial_accuracy"], paper_value(target, source)
     text = f"{value:.1%}" if paper is None else f"{value:.1%} ({paper:.2%})"
     return f"**{text}**" if (target, source) in marked else text
 
   table = Table(
-    f"Table 1: adversarial accuracy on {n:,} test images, the paper's in brackets; white-box on the diagonal; bold: "
-    "gradient shattering, the intervals say so (see `transfer.shattered`)",
+    f"Table 1: adversarial accuracy on test images ({power.images(cells)}), the paper's in brackets; white-box on the "
+    "diagonal; bold: gradient shattering (see `transfer.shattered`)",
     ["target κ", *(f"source κ = {source}" for source in k_list), "attack κ"],
     [[target, *(text(target, source) for source in k_list), target] for target in k_list])
-  notes = [labs.size(settings), *power.untrained(k_list)]
   return Findings(
-    "Transfer: Table 1", _claims(by, marked, k_list), [table],
-    [Figure("transfer", f"Table 1 as measured ({n:,} test images), the paper's values in brackets; framed: gradient "
-            "shattering.", lambda: _matrix(by, marked, k_list), f"n = {n:,}")],
-    {"transfer": [cell | {"paper": paper_value(cell["target"], cell["source"], k_list),
-                          "shattered": (cell["target"], cell["source"]) in marked} for cell in cells]}, notes)
+    "Transfer: Table 1", list(_claims(by, marked, k_list)), [table],
+    [Figure("transfer", "Table 1 as measured, the paper's values in brackets; framed: gradient shattering.",
+            lambda: _matrix(by, marked, k_list), power.images(cells))],
+    {"transfer": [without(cell, "right") | {"paper": paper_value(cell["target"], cell["source"]),
+                                            "shattered": (cell["target"], cell["source"]) in marked} for cell in cells]},
+    list(power.untrained(k_list)))
 
 
 def _claims(by, marked, k_list):
-  def worst(target):
-    values = [by[target, source]["adversarial_accuracy"] for source in k_list if source != target]
-    return f"κ = {target}: white-box {percent(by[target, target]['adversarial_accuracy'])}, lowest black-box " \
-           f"{percent(min(values)) if values else 'not measured'}"
+  def evidence(target):
+    others = [source for source in k_list if source != target]
+    if target not in k_list or not others:
+      return NOT_TESTED
+    worst = min(others, key=lambda source: by[target, source]["adversarial_accuracy"])
+    return (f"white-box {percent(by[target, target]['adversarial_accuracy'])}, lowest black-box "
+            f"{percent(by[target, worst]['adversarial_accuracy'])} (source κ = {worst}); white-box minus that: "
+            f"{compare(by[target, target], by[target, worst])}")
 
-  def no_shattering(k, here):
-    trained = here in k_list and len(k_list) > 1
-    # A network that is wrong anyway has nothing to hide.
-    learnt = trained and by[here, here]["adversarial_accuracy"] > 0.5
-    name = f"κ = {k}" if here == k else f"κ = {k} (here {here})"
-    return Claim(f"The network with {name} shows no gradient shattering.", (here, here) not in marked if learnt else None,
-                 worst(here) if trained else power.NOT_TESTED)
+  def tested(k):
+    return k in k_list and len(k_list) > 1
 
-  weak, largest = [k for k in (1, 4) if k in k_list], max(k_list)
-  return [
-    Claim("Networks with κ = 1 and 4 are broken by attacks of the same power crafted on others, though not by their own.",
-          all((k, k) in marked for k in weak) if len(weak) == 2 else None, "; ".join(map(worst, weak)) or power.NOT_TESTED),
-    no_shattering(8, 8), no_shattering(128, largest if largest > 8 else 128)]
+  for k in (1, 4):
+    yield Claim(f"The network with κ = {k} shatters its gradients: attacks of the same power break it when they are crafted "
+                "on others, and not when crafted on itself.", (k, k) in marked if tested(k) else None, evidence(k))
+  for k in (8, 128):
+    # A network that is wrong anyway has nothing to mask.
+    learnt = tested(k) and by[k, k]["adversarial_accuracy"] > 0.5
+    yield Claim(f"The network with κ = {k} shows no gradient shattering.", (k, k) not in marked if learnt else None, evidence(k))
+  for k in (k for k in k_list if k > 8 and k != 128):
+    yield Claim(f"(Between the paper's: κ = {k}) shows no gradient shattering.",
+                (k, k) not in marked if by[k, k]["adversarial_accuracy"] > 0.5 else None, evidence(k))
 
 
 def _matrix(by, marked, k_list):
@@ -98,7 +107,7 @@ def _matrix(by, marked, k_list):
   image = axis.imshow(values, vmin=0, vmax=1, cmap="RdYlGn", alpha=0.75)
   for row, target in enumerate(k_list):
     for column, source in enumerate(k_list):
-      paper = paper_value(target, source, k_list)
+      paper = paper_value(target, source)
       axis.text(column, row, f"{values[row, column]:.1%}" + (f"\n({paper:.2%})" if paper is not None else ""),
                 ha="center", va="center")
       if (target, source) in marked:

@@ -1,47 +1,51 @@
 """What the networks of the studies keep of their training, so that each is trained once and serves all of them."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_madry import checkpoints
+from tf_madry import checkpoints, datasets
 from tf_madry.attacks import linf
 from tf_madry.training import staleness
+from tf_madry.training.learner import Learner
 from tf_madry.training.step import AdversarialStep
+from tf_madry.training.stepper import StepResult
 
 EXAMPLES = 8  # the first of the training set, watched for cycles
-FRAME_EVERY = 8  # steps: an eighth of the staleness of 64 at which the paper sees cycles
-LEVELS = linf.LEVELS
+LEVELS = linf.LEVELS  # of a perturbation: whole numbers from -LEVELS to LEVELS, which is ε
 SNAPSHOTS = "snapshots"
 
 
 class Recorder:
-  """A `Stepper`, plain or stale, that trains as without it and takes notes.
+  """A stepper, plain or stale, that trains as without it and takes notes.
 
-  Every `FRAME_EVERY` steps the current weights' perturbations of the watched examples, each from a random start of its
-  own, join `frames` in the checkpoint, int8 [frames, examples, height, width, channels] in units of ε/127. Of a network
-  without staleness, the weights after some steps are kept in `SNAPSHOTS`, 13 MB each, for evaluation afterwards: so no
-  evaluation counts as training time.
+  Every `frame_every` steps it attacks the watched examples with the current weights, each time from another random start.
+  The perturbations join `frames` in the checkpoint: int8 [frames, examples, height, width, channels], in units of ε/127.
+  Of a network without staleness it keeps the weights after some steps in `SNAPSHOTS`, 13 MB each. They are evaluated
+  afterwards, so that no evaluation counts as training time.
 
   Args:
-    learner: `learner.Learner`.
-    batches: `datasets.Batches`.
+    learner: that trains.
+    batches: of the run.
     points: steps whose weights are kept.
+    frame_every: steps.
   """
 
-  def __init__(self, learner, batches, *, points):
+  def __init__(self, learner: Learner, batches: datasets.Batches, *, points: Sequence[int], frame_every: int) -> None:
     self._learner, self._step, self._stepper = learner, AdversarialStep(learner), staleness.stepper(learner, batches)
     training = learner.config.training
     self._points = () if training.staleness or training.staleness_reload else points
-    self._frames = []
+    self._frame_every, self._frames = frame_every, []
 
-  def __call__(self, step):
+  def __call__(self, step: int) -> StepResult | None:
     """Does training step `step` (from 0); None for "not yet, call again"."""
     result = self._stepper(step)
     if result is None:
       return None
-    if (step + 1) % FRAME_EVERY == 0:
+    if (step + 1) % self._frame_every == 0:
       self._frames.append(self._frame(step))
     if step + 1 in self._points:
       self._keep(step + 1)
@@ -62,24 +66,29 @@ class Recorder:
     folder = os.path.join(learner.config.run.model_dir, SNAPSHOTS)
     checkpoints.save(folder, step, learner.config, arrays, keep=len(self._points))
 
-  def arrays(self):
-    """The queue of a stale stepper, and the frames so far."""
+  def arrays(self) -> dict[str, np.ndarray]:
+    """What the stepper keeps, and the frames so far."""
     frames = np.array(self._frames, np.int8).reshape(-1, EXAMPLES, *self._learner.image_shape)
     return self._stepper.arrays() | {"frames": frames}
 
-  def restore(self, checkpoint):
-    """Goes on from a `checkpoints.Checkpoint`."""
+  def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+    """Goes on from a checkpoint."""
     self._stepper.restore(checkpoint)
     self._frames = list(checkpoint.arrays["frames"])
 
-  def report(self):
+  def report(self) -> dict[str, Any]:
     """What the stepper reports."""
     return self._stepper.report()
 
-  def begin_line(self):
+  def begin_line(self) -> None:
     """Tells the stepper."""
     self._stepper.begin_line()
 
-  def close(self):
+  def close(self) -> None:
     """Closes the stepper."""
     self._stepper.close()
+
+
+def snapshot(model_dir: str, step: int) -> str:
+  """The path of the weights that were kept after a step."""
+  return checkpoints.path_of(os.path.join(model_dir, SNAPSHOTS), step)

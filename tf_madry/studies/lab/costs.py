@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import statistics
 import time
+from typing import Any
 
 from tf_madry import datasets
 from tf_madry.asynchronous.local.placement import placements
-from tf_madry.config import AsyncConfig
+from tf_madry.config import AsyncConfig, Config
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
 
@@ -15,11 +16,8 @@ REPETITIONS = 5  # the median counts
 PATIENCE = 600.0  # seconds for all of it
 
 
-def costs(config):
+def of_this_machine(config: Config) -> dict[str, Any]:
   """Measures in as many processes at once as there are devices or cores, each at the place that a worker would have.
-
-  Args:
-    config: `Config`.
 
   Returns:
     {"craft", "learn", "publish", "reload"}: seconds of a process, the mean over the processes of their medians;

@@ -1,0 +1,46 @@
+"""Fresh and stale accuracy during training, as Figures 5 and 7 show them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tf_madry.studies.output import plots
+
+SMOOTHING = 3  # log lines that a point of a curve is the mean of
+
+Curve = list[dict[str, Any]]  # of `Network.curve`
+
+
+def draw(panels: Sequence[tuple[str, Curve]], width: float = 2.1) -> plots.Figure:
+  """One panel a network, (title, curve), in one row; grey: the learning rate, as a share of its highest."""
+  figure, (axes,) = plots.grid(1, len(panels), width=width, height=2.5, sharey=True)
+  for axis, (title, curve) in zip(axes, panels, strict=True):
+    steps = smooth([row["step"] for row in curve])
+    for name, colour in (("stale", "tab:orange"), ("fresh", "tab:blue")):
+      axis.plot(steps, smooth([row[f"{name}_accuracy"] for row in curve]), color=colour, label=name)
+    if "learning_rate" in curve[0]:
+      peak = max(row["learning_rate"] for row in curve)
+      axis.plot(steps, smooth([row["learning_rate"] / peak for row in curve]), color="0.7", linewidth=1, zorder=0,
+                label="learning rate\n(of its highest)")
+    axis.set_title(title)
+    axis.set_xlabel("training step")
+    plots.percent_axis(axis)
+  axes[0].set_ylabel("adversarial accuracy\n(training set)")
+  plots.legend_beside(figure, axes[-1])
+  return figure
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+  """Means of `SMOOTHING` values that follow each other."""
+  size = min(SMOOTHING, len(values))
+  return [sum(values[start:start + size]) / size for start in range(len(values) - size + 1)]
+
+
+def examples(curve: Curve, batch_size: int, plain: bool) -> int:
+  """How many examples a point of a curve is of: a line without staleness is of one batch, others of all their steps."""
+  return SMOOTHING * batch_size * (1 if plain else min(row["step"] for row in curve))
+
+
+def late(curve: Curve) -> tuple[float, float]:
+  """(fresh, stale) accuracy: means over the second half of training."""
+  half = curve[len(curve) // 2:]
+  return tuple(sum(row[f"{name}_accuracy"] for row in half) / len(half) for name in ("fresh", "stale"))
