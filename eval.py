@@ -1,4 +1,5 @@
-"""Accuracy of a trained model, natural and under attack; the MNIST challenge's attack files and leaderboard.
+"""Accuracy of a trained model, natural and under attack; the MNIST challenge's attack files and
+leaderboard.
 
     python eval.py --model_dir models/paper --attack pgd --k 40 --alpha 0.01
     python eval.py --attack suite --num_examples 1000
@@ -17,18 +18,22 @@ from tf_madry.errors import UserError, require
 FLAGS = flags.FLAGS
 SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 # What each way of evaluating has a use for.
-ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "split", "model_dir", "batch_size"}
+ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "split", "model_dir",
+          "batch_size"}
 MODES = {
     "attack": {*ATTACK, "checkpoint", "source", "save_attack", "json"},
     "watch": {*ATTACK, "watch"},
-    "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint", "batch_size", "json"},
-    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "split", "source", "model_dir",
-                    "checkpoint", "batch_size", "json"},
+    "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint",
+                    "batch_size", "json"},
+    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "split", "source",
+                    "model_dir", "checkpoint", "batch_size", "json"},
 }
 OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 
-flags.DEFINE_string("model_dir", "models/paper", "a directory that train.py wrote, or one of the challenge's models")
-flags.DEFINE_string("checkpoint", None, "one checkpoint, ours or TF1, instead of the newest of --model_dir")
+flags.DEFINE_string("model_dir", "models/paper",
+                    "a directory that train.py wrote, or one of the challenge's models")
+flags.DEFINE_string("checkpoint", None,
+                    "one checkpoint, ours or TF1, instead of the newest of --model_dir")
 flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square or suite")
 flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
 flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
@@ -41,8 +46,10 @@ flags.DEFINE_integer("seed", 0, "of the attack")
 flags.DEFINE_integer("num_examples", None, "the first n examples of the split (all)")
 flags.DEFINE_string("split", "test", "test, validation or train")
 flags.DEFINE_integer("batch_size", 200, "examples at a time")
-flags.DEFINE_multi_string("source", [], "craft on this model instead (black-box); --leaderboard takes several")
-flags.DEFINE_string("save_attack", None, "write the attacked test images to this .npy file, for the challenge")
+flags.DEFINE_multi_string("source", [],
+                          "craft on this model instead (black-box); --leaderboard takes several")
+flags.DEFINE_string("save_attack", None,
+                    "write the attacked test images to this .npy file, for the challenge")
 flags.DEFINE_string("attack_file", None, "verify and evaluate a .npy file of attacked test images")
 flags.DEFINE_string("predictions", "pred.npy", "where --attack_file writes what the model saw")
 flags.DEFINE_boolean("leaderboard", False, "run the rows of the challenge's white-box leaderboard")
@@ -72,7 +79,8 @@ def main():
 
 
 def check_flags():
-  """Returns the name of the way of evaluating; `UserError` for flags that cannot be used, or not together."""
+  """Returns the name of the way of evaluating; `UserError` for flags that cannot be used, or not
+  together."""
   modes = [mode for mode in MODES if mode != "attack" and FLAGS[mode].value not in (None, False)]
   require(len(modes) <= 1, "flags", " ".join(f"--{mode}" for mode in modes), "one of them")
   mode = modes[0] if modes else "attack"
@@ -80,11 +88,14 @@ def check_flags():
     if FLAGS[name].present:
       homes = " and ".join(f"--{home}" for home in MODES if name in MODES[home])
       raise UserError(f"--{name} goes with {homes}, not with --{mode}")
-  require(FLAGS.batch_size >= 1, "batch_size", FLAGS.batch_size, "a whole number of examples, at least 1")
+  require(FLAGS.batch_size >= 1, "batch_size", FLAGS.batch_size,
+          "a whole number of examples, at least 1")
   require(FLAGS.restarts >= 1, "restarts", FLAGS.restarts, "a whole number, at least 1")
   require(0 <= FLAGS.seed < 2**31, "seed", FLAGS.seed, f"a whole number from 0 to {2**31 - 1}")
-  require(FLAGS.restarts == 1 or FLAGS.attack != "suite", "restarts", FLAGS.restarts, "1 with --attack suite")
-  require(len(FLAGS.source) <= 1 or mode == "leaderboard", "source", ", ".join(FLAGS.source), "one model")
+  require(FLAGS.restarts == 1 or FLAGS.attack != "suite", "restarts", FLAGS.restarts,
+          "1 with --attack suite")
+  require(len(FLAGS.source) <= 1 or mode == "leaderboard", "source", ", ".join(FLAGS.source),
+          "one model")
   whole = FLAGS.split == "test" and FLAGS.num_examples is None
   require(whole or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
           "only with the whole test split, without --num_examples")
@@ -105,24 +116,29 @@ def check_flags():
 def can_write(path):
   """Whether a file can be put at a path; not in place of a device or a pipe."""
   folder = os.path.dirname(os.path.realpath(path))
-  return (os.path.basename(path) != "" and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+  return (os.path.basename(path) != "" and os.path.isdir(folder)
+          and os.access(folder, os.W_OK | os.X_OK)
           and (os.path.isfile(path) or not os.path.exists(path)))
 
 
 def make_attack(config, target=None):
-  """The attack that the flags and, where they say nothing, a model's `Config` ask for; `target` as in `Restarts`."""
+  """The attack that the flags and, where they say nothing, a model's `Config` ask for; `target` as
+  in `Restarts`."""
   from tf_madry import attacks
   given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
-  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.evaluation_attack), restarts=FLAGS.restarts, target=target)
+  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.evaluation_attack),
+                      restarts=FLAGS.restarts, target=target)
 
 
 def prepare_watch(config):
-  """What measures a checkpoint of a run with that config, from (`LoadedModel`, `Split`) to `accuracy.Result`."""
+  """What measures a checkpoint of a run with that config, from (`LoadedModel`, `Split`) to
+  `accuracy.Result`."""
   from tf_madry import attacks
   from tf_madry.evaluation import accuracy, suite
   attack = make_attack(config)
   run = suite.evaluate if FLAGS.attack in attacks.ENSEMBLES else accuracy.run
-  return lambda loaded, split: run(loaded, attack, split, batch_size=FLAGS.batch_size, seed=FLAGS.seed)
+  return lambda loaded, split: run(loaded, attack, split, batch_size=FLAGS.batch_size,
+                                   seed=FLAGS.seed)
 
 
 def epsilon_of(config):
@@ -171,8 +187,9 @@ def run_leaderboard(loaded, split, sources):
   from tf_madry.evaluation import leaderboard, report
   title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   say(title)
-  result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources, batch_size=FLAGS.batch_size,
-                           seed=FLAGS.seed, folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"), say=say)
+  result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources,
+                           batch_size=FLAGS.batch_size, seed=FLAGS.seed, say=say,
+                           folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"))
   say("\n".join(leaderboard.lines(result)))
   if FLAGS.markdown:
     leaderboard.write_markdown(FLAGS.markdown, result, title)

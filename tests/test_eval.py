@@ -22,8 +22,8 @@ def model_dir(tmp_path_factory):
 def test_what_is_printed_and_written(tmp_path, model_dir):
   (tmp_path / "pred.npy").mkdir()  # where nothing is to be written
   (tmp_path / "result.json").symlink_to("elsewhere.json")
-  code, output = run("eval.py", f"--model_dir={model_dir}", "--k=2", "--epsilon=0.05", "--num_examples=150",
-                     "--restarts=2", "--json=result.json", cwd=tmp_path)
+  code, output = run("eval.py", f"--model_dir={model_dir}", "--k=2", "--epsilon=0.05",
+                     "--num_examples=150", "--restarts=2", "--json=result.json", cwd=tmp_path)
   assert code == 0, output
   result = json.loads((tmp_path / "result.json").read_text())
   assert (tmp_path / "result.json").is_symlink() and (tmp_path / "elsewhere.json").exists()
@@ -31,7 +31,8 @@ def test_what_is_printed_and_written(tmp_path, model_dir):
   assert f"adversarial:  {result['adversarial_accuracy']:7.2%}  (95 % interval {low:.2%} to {high:.2%})" in output
   assert "150 test examples; seed 0; " in output and "k=2" in output and "restarts=2" in output
   assert low < result["adversarial_accuracy"] < high and result["n"] == 150
-  assert (result["model"], result["step"], result["split"]) == (checkpoints.list_paths(model_dir)[0], 12, "test")
+  assert (result["model"], result["step"],
+          result["split"]) == (checkpoints.list_paths(model_dir)[0], 12, "test")
   assert (result["seed"], result["batch_size"]) == (0, 200)
   logits = loading.load_model(model_dir).model(datasets.as_float(datasets.load().test.images[:150]))
   right = logits.numpy().argmax(-1) == datasets.load().test.labels[:150]
@@ -44,7 +45,8 @@ def test_settings_come_from_the_model_directory(tmp_path, monkeypatch, capsys, m
   (tmp_path / "config.json").write_text('{"k": 77}')
   assert eval_script(f"--model_dir={model_dir}", "--num_examples=20") == 0
   assert "PGD(k=8, epsilon=0.3, alpha=None, random_start=True, loss='xent')" in capsys.readouterr().out
-  assert eval_script(f"--checkpoint={checkpoints.list_paths(model_dir)[0]}", "--num_examples=20", "--loss=cw") == 0
+  assert eval_script(f"--checkpoint={checkpoints.list_paths(model_dir)[0]}", "--num_examples=20",
+                     "--loss=cw") == 0
   assert "loss='cw'" in capsys.readouterr().out
 
 
@@ -75,17 +77,23 @@ def seven_classes(folder):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--source=seven"], r"output shape of source 'seven' is \(7,\), accepted: \(10,\), as of 'model/"),
-    (["--model_dir=empty"], "model directory is 'empty', accepted: a directory with a checkpoint in it"),
+    (["--source=seven"],
+     r"output shape of source 'seven' is \(7,\), accepted: \(10,\), as of 'model/"),
+    (["--model_dir=empty"],
+     "model directory is 'empty', accepted: a directory with a checkpoint in it"),
     (["--model_dir=none"], "model is 'none', accepted: a model directory"),
-    (["--model_dir=other"], r"model/logits/bias of '.*' is \(7,\), accepted: an array of shape \(10,\)"),
+    (["--model_dir=other"],
+     r"model/logits/bias of '.*' is \(7,\), accepted: an array of shape \(10,\)"),
     (["--checkpoint=text.npz"], "checkpoint 'text.npz' is damaged"),
     (["--attack=deepfool"], "attack is 'deepfool', accepted: fgsm, pgd, .*suite"),
     (["--loss=hinge"], "loss is 'hinge', accepted: xent, cw, dlr"), (["--k=0"], "k is 0"),
-    (["--epsilon=1.5"], "epsilon is 1.5"), (["--alpha=0"], "alpha is 0"), (["--attack=fgsm", "--k=3"], "fgsm is 'k'"),
-    (["--num_examples=10001"], "number of examples is 10001, accepted: 1 to 10000"), (["--num_examples=0"], "is 0"),
+    (["--epsilon=1.5"], "epsilon is 1.5"), (["--alpha=0"], "alpha is 0"),
+    (["--attack=fgsm", "--k=3"], "fgsm is 'k'"),
+    (["--num_examples=10001"], "number of examples is 10001, accepted: 1 to 10000"),
+    (["--num_examples=0"], "is 0"),
     (["--split=testing"], "split is 'testing', accepted: test, validation, train"),
-    (["--batch_size=0"], "batch_size is 0"), (["--restarts=0"], "restarts is 0"), (["--seed=-1"], "seed is -1"),
+    (["--batch_size=0"], "batch_size is 0"), (["--restarts=0"], "restarts is 0"),
+    (["--seed=-1"], "seed is -1"),
     (["--json=none/a.json"], "json is 'none/a.json'"), (["--source=none"], "model is 'none'"),
     (["--watch", "--checkpoint=a"], "--checkpoint goes with .*, not with --watch"),
     (["--watch", "--model_dir=none"], "model_dir is 'none'"),
@@ -93,7 +101,8 @@ def seven_classes(folder):
     (["--watch", "--model_dir=empty", "--num_examples=10001"], "number of examples is 10001"),
     (["--watch", "--model_dir=empty", "--attack=deepfool"], "attack is 'deepfool'"),
     (["--watch", "--model_dir=taken"], "'taken/eval' cannot be made or written"),
-    (["--attack=fgsm", "--restarts=2"], r"restarts is 2, accepted: 1 for FGSM\(epsilon=0.3, loss='xent'\), which does"),
+    (["--attack=fgsm", "--restarts=2"],
+     r"restarts is 2, accepted: 1 for FGSM\(epsilon=0.3, loss='xent'\), which does"),
 ])
 def test_bad_input_is_refused(tmp_path, monkeypatch, model_dir, arguments, said):
   monkeypatch.chdir(tmp_path)
@@ -119,21 +128,30 @@ def test_bad_input_is_one_line_of_the_script(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--attack_file=a.npy", "--leaderboard"], "flags is '--attack_file --leaderboard', accepted: one of them"),
-    (["--attack_file=a.npy", "--save_attack=b.npy"], "--save_attack goes with --attack, not with --attack_file"),
-    (["--attack_file=a.npy", "--k=3"], "--k goes with --attack and --watch, not with --attack_file"),
+    (["--attack_file=a.npy", "--leaderboard"],
+     "flags is '--attack_file --leaderboard', accepted: one of them"),
+    (["--attack_file=a.npy", "--save_attack=b.npy"],
+     "--save_attack goes with --attack, not with --attack_file"),
+    (["--attack_file=a.npy", "--k=3"],
+     "--k goes with --attack and --watch, not with --attack_file"),
     (["--attack_file=a.npy", "--num_examples=10"], "--num_examples goes with"),
     (["--attack_file=pred.npy"], "predictions is 'pred.npy', accepted: another file"),
-    (["--attack_file=a.npy", "--predictions=none/pred.npy"], "predictions is 'none/pred.npy', accepted: a file"),
+    (["--attack_file=a.npy", "--predictions=none/pred.npy"],
+     "predictions is 'none/pred.npy', accepted: a file"),
     (["--predictions=p.npy"], "--predictions goes with --attack_file"),
-    (["--markdown=a.md"], "--markdown goes with --leaderboard"), (["--leaderboard", "--k=3"], "--k goes with"),
+    (["--markdown=a.md"], "--markdown goes with --leaderboard"),
+    (["--leaderboard", "--k=3"], "--k goes with"),
     (["--leaderboard", "--save_attack=a.npy"], "--save_attack goes with --attack"),
     (["--save_attack=a.npy", "--num_examples=100"], "only with the whole test split"),
     (["--save_attack=a.npy", "--split=train"], "only with the whole test split"),
-    (["--save_attack=none/a.npy"], "save_attack is 'none/a.npy', accepted: a file in a directory that exists"),
-    (["--json=/dev/null"], "json is '/dev/null', accepted: a file in"), (["--json="], "json is '', accepted: a file in"),
-    (["--json=a.json", "--save_attack=./a.json"], "json is 'a.json', accepted: another file than --save_attack"),
-    (["--attack_file=a.npy", "--json=a.npy"], "json is 'a.npy', accepted: another file than --attack_file"),
+    (["--save_attack=none/a.npy"],
+     "save_attack is 'none/a.npy', accepted: a file in a directory that exists"),
+    (["--json=/dev/null"], "json is '/dev/null', accepted: a file in"),
+    (["--json="], "json is '', accepted: a file in"),
+    (["--json=a.json", "--save_attack=./a.json"],
+     "json is 'a.json', accepted: another file than --save_attack"),
+    (["--attack_file=a.npy", "--json=a.npy"],
+     "json is 'a.npy', accepted: another file than --attack_file"),
     (["--attack_file="], "attack_file is '', accepted: the path of a .npy file"),
     (["--source=a", "--source=b"], "source is 'a, b', accepted: one model"),
     (["--attack=suite", "--restarts=2"], "restarts is 2, accepted: 1 with --attack suite"),

@@ -8,13 +8,14 @@ from tf_madry.attacks.losses import score
 from tf_madry.errors import UserError
 
 KEY = tf.constant([3, 4])
-# Steps at which 100 steps have a checkpoint (Croce and Hein 2020): 0.22 of them, then ever 0.03 less, at least 0.06.
+# Steps at which 100 steps have a checkpoint (Croce and Hein 2020): 0.22 of them, then ever 0.03
+# less, at least 0.06.
 CHECKPOINTS = (22, 41, 57, 70, 80, 87, 93, 99)
 
 
 def run(model, images, labels, *, loss=losses.xent, k=100, epsilon=0.1, rho=0.75):
-  best, step_sizes = ascend(model, tf.constant(images), tf.constant(labels), KEY, loss=loss, k=tf.constant(k),
-                            epsilon=tf.constant(epsilon), rho=tf.constant(rho))
+  best, step_sizes = ascend(model, tf.constant(images), tf.constant(labels), KEY, loss=loss,
+                            k=tf.constant(k), epsilon=tf.constant(epsilon), rho=tf.constant(rho))
   return best.numpy(), np.ravel(step_sizes)
 
 
@@ -82,7 +83,8 @@ def height(image):
 
 
 def by_hand(x0, start, k, epsilon, rho):
-  """Algorithm 1 of the paper on `valley`, for one example, in NumPy: (best image, last step size)."""
+  """Algorithm 1 of the paper on `valley`, for one example, in NumPy: (best image, last step
+  size)."""
 
   def f(x):
     return float(height(tf.constant(x))[0])
@@ -124,8 +126,10 @@ def test_it_is_algorithm_1_of_the_paper(k, rho):
   rng = np.random.default_rng(0)
   images = rng.random((6, 2, 2, 1)).astype(np.float32)
   epsilon = np.float32(0.4)
-  best, step_sizes = run(valley, images, np.zeros(6, np.int32), loss=gain, k=k, epsilon=epsilon, rho=rho)
-  starts = linf.project(linf.random_point(tf.constant(images), epsilon, KEY), linf.ball(images, epsilon)).numpy()
+  best, step_sizes = run(valley, images, np.zeros(6, np.int32), loss=gain, k=k, epsilon=epsilon,
+                         rho=rho)
+  starts = linf.project(linf.random_point(tf.constant(images), epsilon, KEY),
+                        linf.ball(images, epsilon)).numpy()
   expected = [by_hand(images[i:i + 1], starts[i:i + 1], k, epsilon, rho) for i in range(6)]
   np.testing.assert_allclose(best, np.concatenate([x for x, _ in expected]), atol=1e-4)
   np.testing.assert_allclose(step_sizes, [eta for _, eta in expected], rtol=1e-5)
@@ -152,7 +156,8 @@ def test_the_first_success_is_kept_while_others_stand():
 
 
 def test_apgd_beats_as_many_steps_of_pgd_in_the_valley():
-  images, labels = np.random.default_rng(1).random((50, 2, 2, 1)).astype(np.float32), np.zeros(50, np.int32)
+  images, labels = np.random.default_rng(1).random((50, 2, 2,
+                                                    1)).astype(np.float32), np.zeros(50, np.int32)
   by_apgd, by_pgd = (score(valley, attack(valley, images, labels), labels)[1].numpy()
                      for attack in (APGD(k=50), PGD(k=50)))
   assert np.mean(by_apgd) > np.mean(by_pgd)
@@ -161,7 +166,8 @@ def test_apgd_beats_as_many_steps_of_pgd_in_the_valley():
 def only_class_2(images):
   """Class 1 is the likeliest of the wrong ones and never wins; class 2 does within 0.2."""
   pixel = tf.reshape(images, [-1, 1])
-  return tf.concat([0 * pixel, tf.minimum(5 * (pixel - 0.5), 0.05) - 0.1, 10 * (0.4 - pixel) - 0.5, 0 * pixel - 9], 1)
+  return tf.concat([0 * pixel, tf.minimum(5 * (pixel - 0.5), 0.05) - 0.1, 10 * (0.4 - pixel) - 0.5,
+                    0 * pixel - 9], 1)
 
 
 def test_apgd_t_tries_the_targets_in_turn():
@@ -183,7 +189,8 @@ def test_an_answer_that_is_not_finite_is_no_success():
 
 
 @pytest.mark.parametrize("build, words", [
-    (lambda: APGD(k=0), "k is 0"), (lambda: APGD(loss="hinge"), "loss is 'hinge', accepted: xent, cw, dlr"),
+    (lambda: APGD(k=0), "k is 0"),
+    (lambda: APGD(loss="hinge"), "loss is 'hinge', accepted: xent, cw, dlr"),
     (lambda: APGD(rho=0.0), "rho is 0.0"), (lambda: APGDT(targets=0), "targets is 0"),
     (lambda: APGDT(epsilon=2.0), "epsilon is 2.0")])
 def test_bad_settings_are_named(build, words):

@@ -26,7 +26,8 @@ def test_epsilon_zero_returns_the_input(name):
 
 @pytest.mark.parametrize("name", list(QUICK))
 def test_accuracy_never_rises_with_epsilon(name):
-  accuracies = [accuracy(NET, small(name, epsilon=epsilon)) for epsilon in (0.0, 0.02, 0.04, 0.08, 0.3)]
+  accuracies = [accuracy(NET, small(name, epsilon=epsilon))
+                for epsilon in (0.0, 0.02, 0.04, 0.08, 0.3)]
   assert accuracies == sorted(accuracies, reverse=True)
   assert accuracies[0] == 1 and accuracies[-1] == 0
 
@@ -63,7 +64,8 @@ def test_the_cost_is_what_an_example_that_stands_takes(name):
   attack(model, IMAGES[:1], LABELS[:1])
   gradients, forwards = attack.cost(5)
   assert model.gradients.numpy() == gradients
-  # Besides the attack's own: a look before and after each try, and those that choose a target or count the classes.
+  # Besides the attack's own: a look before and after each try, and those that choose a target or
+  # count the classes.
   assert 0 <= model.forwards.numpy() - gradients - forwards <= 3 + 2 * 4
 
 
@@ -84,28 +86,35 @@ def test_a_model_without_gradient_leaves_the_random_start(lose):
 
 
 @pytest.mark.parametrize("build, words", [
-    (lambda: PGD(k=0), "k is 0"), (lambda: PGD(epsilon=1.5), "epsilon is 1.5"), (lambda: PGD(alpha=0.0), "alpha is 0.0"),
-    (lambda: PGD(loss="hinge"), "accepted: xent, cw, dlr"), (lambda: FGSM(epsilon=-1.0), "epsilon is -1.0"),
+    (lambda: PGD(k=0), "k is 0"), (lambda: PGD(epsilon=1.5), "epsilon is 1.5"),
+    (lambda: PGD(alpha=0.0), "alpha is 0.0"),
+    (lambda: PGD(loss="hinge"), "accepted: xent, cw, dlr"),
+    (lambda: FGSM(epsilon=-1.0), "epsilon is -1.0"),
     (lambda: Restarts(attack=PGD(), restarts=0), "restarts is 0"),
-    (lambda: attacks.make("fgsm", {}, {}, restarts=2), r"restarts is 2, accepted: 1 for FGSM\(.*\), which does the same"),
-    (lambda: attacks.make("pgd", {}, {"random_start": False}, restarts=3), "restarts is 3, accepted: 1 for PGD"),
+    (lambda: attacks.make("fgsm", {}, {}, restarts=2),
+     r"restarts is 2, accepted: 1 for FGSM\(.*\), which does the same"),
+    (lambda: attacks.make("pgd", {}, {"random_start": False}, restarts=3),
+     "restarts is 3, accepted: 1 for PGD"),
     (lambda: MultiTargeted(k=0), "k is 0"),
     (lambda: attacks.make("bim", {}, {}), "attack is 'bim', accepted: fgsm, pgd"),
-    (lambda: attacks.make("square", {"k": 3}, {}), "setting of attack square is 'k', accepted: queries"),
+    (lambda: attacks.make("square", {"k": 3}, {}),
+     "setting of attack square is 'k', accepted: queries"),
 ])
 def test_bad_settings_are_named(build, words):
   with pytest.raises(UserError, match=words):
     build()
 
 
-@pytest.mark.parametrize("attack, classes", [(PGD(loss="dlr"), 2), (attacks.APGD(loss="dlr"), 2), (attacks.APGDT(), 3)])
+@pytest.mark.parametrize("attack, classes", [(PGD(loss="dlr"), 2), (attacks.APGD(loss="dlr"), 2),
+                                             (attacks.APGDT(), 3)])
 def test_too_few_classes_are_one_line(attack, classes):
   with pytest.raises(UserError, match=rf"^number of classes under loss \w+ is {classes}, accepted: at least \d$"):
     attack(random_net(classes=classes), IMAGES, np.zeros(64, np.int32))
 
 
 @pytest.mark.parametrize("images, labels, words", [
-    (IMAGES * 255, LABELS, "range of pixels"), (IMAGES, LABELS[:5], r"shape of labels is \(5,\), accepted: \(64,\)")])
+    (IMAGES * 255, LABELS, "range of pixels"),
+    (IMAGES, LABELS[:5], r"shape of labels is \(5,\), accepted: \(64,\)")])
 def test_bad_input_is_named(images, labels, words):
   with pytest.raises(UserError, match=words):
     PGD()(NET, images, labels)
@@ -116,4 +125,5 @@ def test_what_is_not_given_comes_from_training_only_where_it_means_the_same():
   assert attacks.make("pgd", {"k": 40}, training) == PGD(k=40, epsilon=0.2, alpha=0.1, loss="cw")
   assert attacks.make("fgsm", {}, training) == FGSM(epsilon=0.2, loss="cw")
   assert attacks.make("apgd", {"loss": "dlr"}, training) == attacks.APGD(epsilon=0.2, loss="dlr")
-  assert attacks.make("pgd", {}, training, restarts=3) == Restarts(attack=attacks.make("pgd", {}, training), restarts=3)
+  assert attacks.make("pgd", {}, training,
+                      restarts=3) == Restarts(attack=attacks.make("pgd", {}, training), restarts=3)

@@ -14,7 +14,8 @@ def test_cw_is_the_challenges_with_its_flat_part():
     tape.watch(logits)
     loss = losses.cw(logits, labels)
   np.testing.assert_array_equal(loss, [-51, -10, 0, 0])
-  np.testing.assert_array_equal(tape.gradient(loss, logits), [[-1, 0, 1], [-1, 1, 0], [0, 0, 0], [0, 0, 0]])
+  np.testing.assert_array_equal(tape.gradient(loss, logits),
+                                [[-1, 0, 1], [-1, 1, 0], [0, 0, 0], [0, 0, 0]])
 
 
 def test_dlr_by_hand():

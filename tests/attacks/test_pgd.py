@@ -45,13 +45,15 @@ def test_attacks_on_the_toy_net_raise_the_loss_within_epsilon(attack, epsilon):
 
 def test_ten_steps_of_a_hundredth_stay_well_inside_half():
   images = toy_images([(0, 0), (0.2, -0.3)])
-  adversarial = PGD(k=10, alpha=0.01, epsilon=0.5, random_start=False)(toy, images, np.array([0, 1], np.int32))
+  adversarial = PGD(k=10, alpha=0.01, epsilon=0.5,
+                    random_start=False)(toy, images, np.array([0, 1], np.int32))
   np.testing.assert_allclose(np.abs(adversarial - images).max(), 0.1, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["xent", "cw", "dlr"])
 def test_one_full_step_without_random_start_is_fgsm(loss):
-  np.testing.assert_array_equal(PGD(k=1, alpha=0.1, epsilon=0.1, random_start=False, loss=loss)(NET, IMAGES, LABELS),
+  np.testing.assert_array_equal(PGD(k=1, alpha=0.1, epsilon=0.1, random_start=False,
+                                    loss=loss)(NET, IMAGES, LABELS),
                                 FGSM(epsilon=0.1, loss=loss)(NET, IMAGES, LABELS))
 
 
@@ -63,7 +65,8 @@ def test_fgsm_is_the_sign_of_finite_differences():
     step[0, 0, pixel] = 1e-2
     slope = losses.xent(toy(images + step), labels) - losses.xent(toy(images - step), labels)
     expected[:, 0, pixel, 0] += 0.2 * np.sign(slope)
-  np.testing.assert_allclose(FGSM(epsilon=0.2)(toy, images, labels), np.clip(expected, 0, 1), atol=1e-6)
+  np.testing.assert_allclose(FGSM(epsilon=0.2)(toy, images, labels), np.clip(expected, 0, 1),
+                             atol=1e-6)
 
 
 def test_one_trace_serves_all_numbers():
@@ -89,5 +92,6 @@ def test_training_can_call_maximise_within_its_own_graph():
   attack = PGD(k=5, epsilon=0.1)
   how = {"loss": losses.xent, "k": tf.constant(attack.k), "epsilon": tf.constant(attack.epsilon),
          "alpha": tf.constant(attack.step_size)}
-  step = tf.function(lambda images, labels: pgd.maximise(NET, images, labels, seeds.key(7, 0, "random start"), **how))
+  step = tf.function(lambda images, labels: pgd.maximise(NET, images, labels,
+                                                         seeds.key(7, 0, "random start"), **how))
   np.testing.assert_array_equal(step(IMAGES, LABELS), attack(NET, IMAGES, LABELS, seed=7))

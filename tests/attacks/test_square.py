@@ -52,7 +52,8 @@ def test_it_ends_when_all_are_fooled():
 
 
 def test_what_is_fooled_is_not_asked_about_after_the_round():
-  images = np.concatenate([IMAGES[:4], np.full((3, 12, 10, 3), 0.9, np.float32), np.zeros((1, 12, 10, 3), np.float32)])
+  images = np.concatenate([IMAGES[:4], np.full((3, 12, 10, 3), 0.9, np.float32),
+                           np.zeros((1, 12, 10, 3), np.float32)])
   model = Counting(bright_is_wrong(0.55))
   Square(queries=300, epsilon=0.2)(model, images, LABELS)
   # Three are wrong as they are, and four are fooled, within the first round; one never is.
@@ -80,7 +81,8 @@ def test_a_query_moves_one_square_of_every_image_to_a_side_of_the_ball():
       for channel in range(3):
         assert len(set(np.sign(delta[..., channel][moved[..., channel]]))) == 1
       places.add((rows[0], columns[0]))
-  assert {row for row, _ in places} == set(range(9)) and {column for _, column in places} == set(range(7))
+  assert {row for row, _ in places} == set(range(9)) and {column
+                                                          for _, column in places} == set(range(7))
 
 
 def test_a_square_never_changes_nothing():
@@ -93,7 +95,8 @@ def test_a_square_never_changes_nothing():
 def test_the_area_falls_as_in_the_paper():
   sides = square.sides(10_000, 0.8, 28, 28)
   falls = np.flatnonzero(np.diff(sides)) + 1
-  # By hand: √(0.8 · 784) = 25.04, and √2 less at each of nine halvings, the eighth of which rounds to 2 pixels as well.
+  # By hand: √(0.8 · 784) = 25.04, and √2 less at each of nine halvings, the eighth of which rounds
+  # to 2 pixels as well.
   assert falls.tolist() == [11, 51, 201, 501, 1001, 2001, 4001, 8001]
   assert sides[falls].tolist() == [18, 13, 9, 6, 4, 3, 2, 1] and sides[0] == 25
   np.testing.assert_array_equal(square.sides(5_000, 0.8, 28, 28), sides[::2])
@@ -117,7 +120,8 @@ def test_what_stands_is_returned_at_its_lowest_margin():
   assert np.mean(adversarial > IMAGES) > 0.8
 
 
-@pytest.mark.parametrize("settings, words", [({"queries": 0}, "queries is 0"), ({"p_init": 1.5}, "p_init is 1.5"),
+@pytest.mark.parametrize("settings, words",
+                         [({"queries": 0}, "queries is 0"), ({"p_init": 1.5}, "p_init is 1.5"),
                                              ({"epsilon": -0.1}, "epsilon is -0.1")])
 def test_bad_settings_are_named(settings, words):
   with pytest.raises(UserError, match=words):

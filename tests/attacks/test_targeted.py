@@ -19,7 +19,8 @@ def test_targeted_attacks_reach_their_target():
 def test_likely_targets_are_the_wrong_classes_by_logit():
   model = lambda images: tf.repeat([[3.0, 1.0, 2.0, -1.0]], len(images), 0)  # noqa: E731
   labels = np.array([0, 2, 3], np.int32)
-  ranks = [likely_targets(model, IMAGES[:3], labels, tf.constant(rank)).numpy().tolist() for rank in range(3)]
+  ranks = [likely_targets(model, IMAGES[:3], labels, tf.constant(rank)).numpy().tolist()
+           for rank in range(3)]
   assert np.transpose(ranks).tolist() == [[2, 1, 3], [0, 1, 3], [0, 2, 1]]
 
 
@@ -27,7 +28,8 @@ def test_multitargeted_finds_the_one_class_that_gives_way():
   def model(images):
     """Class 1 comes near at once and never nearer; class 2 starts far off and overtakes it."""
     pixel = tf.reshape(images, [-1, 1])
-    return tf.concat([0 * pixel, -0.1 - 0 * pixel + tf.minimum(5 * (pixel - 0.5), 0.05), 10 * (0.48 - pixel) - 1], 1)
+    return tf.concat([0 * pixel, -0.1 - 0 * pixel + tf.minimum(5 * (pixel - 0.5), 0.05),
+                      10 * (0.48 - pixel) - 1], 1)
 
   images, labels = np.full((20, 1, 1, 1), 0.5, np.float32), np.zeros(20, np.int32)
   assert accuracy(model, FGSM(epsilon=0.2), images, labels) == 1

@@ -43,8 +43,8 @@ def saved(path, array):
 
 
 @pytest.mark.parametrize("variant", [
-    np.asarray, np.asfortranarray, lambda array: array.astype(np.float64), lambda array: array.astype(">f4"),
-    lambda array: np.clip(array + 5e-5, 0, 1)])
+    np.asarray, np.asfortranarray, lambda array: array.astype(np.float64),
+    lambda array: array.astype(">f4"), lambda array: np.clip(array + 5e-5, 0, 1)])
 def test_a_valid_file_is_accepted_as_it_is(tmp_path, images, attack, variant):
   perturbed = attack_files.read_attack(saved(tmp_path / "a.npy", variant(attack)), images, EPSILON)
   assert perturbed.notice is None
@@ -56,7 +56,8 @@ def test_a_valid_file_is_accepted_as_it_is(tmp_path, images, attack, variant):
 
 @pytest.mark.parametrize("shape", [(30, 28, 28), (30, 28, 28, 1)])
 def test_image_shapes_are_accepted_and_said_so(tmp_path, images, attack, shape):
-  perturbed = attack_files.read_attack(saved(tmp_path / "a.npy", attack.reshape(shape)), images, EPSILON)
+  perturbed = attack_files.read_attack(saved(tmp_path / "a.npy", attack.reshape(shape)), images,
+                                       EPSILON)
   assert perturbed.notice == f"shape {shape} taken as (30, 784)"
 
 
@@ -69,16 +70,21 @@ def with_pixel(value, at=(11, 40)):
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (lambda attack: attack[:, :783], r"shape of attack_file '.*' is \(30, 783\), accepted: \(30, 784\) or \(30, 28"),
+    (lambda attack: attack[:, :783],
+     r"shape of attack_file '.*' is \(30, 783\), accepted: \(30, 784\) or \(30, 28"),
     (lambda attack: attack[:29], r"is \(29, 784\)"), (lambda attack: attack.T, r"is \(784, 30\)"),
-    (lambda attack: attack.reshape(30, 1, 784), r"is \(30, 1, 784\)"), (lambda attack: attack.ravel(), r"is \(23520,\)"),
+    (lambda attack: attack.reshape(30, 1, 784), r"is \(30, 1, 784\)"),
+    (lambda attack: attack.ravel(), r"is \(23520,\)"),
     (lambda attack: np.zeros((0, 784), np.float32), r"is \(0, 784\)"),
-    (lambda attack: (attack * 255).astype(np.uint8), "type of .* is 'uint8', accepted: float32 or float64"),
+    (lambda attack: (attack * 255).astype(np.uint8),
+     "type of .* is 'uint8', accepted: float32 or float64"),
     (lambda attack: attack.astype(np.complex64), "complex64"),
     (with_pixel(np.nan), "example 11, row 1, column 12, is nan, accepted: finite"),
     (with_pixel(-np.inf), "is -inf, accepted: finite"),
-    (with_pixel(-0.01), r"is -0.01, accepted: numbers from 0 to 1"), (with_pixel(1.001), "is 1.001"),
-    (with_pixel(0.302), r"largest perturbation in .* is '0.302 \(example 11, row 1, column 12\)', accepted: at most"),
+    (with_pixel(-0.01), r"is -0.01, accepted: numbers from 0 to 1"),
+    (with_pixel(1.001), "is 1.001"),
+    (with_pixel(0.302),
+     r"largest perturbation in .* is '0.302 \(example 11, row 1, column 12\)', accepted: at most"),
     (lambda attack: attack.astype(object), "pickled objects"),
 ])
 def test_a_bad_array_is_refused(tmp_path, images, attack, change, said):
@@ -106,7 +112,8 @@ def cut_header(path, attack):
 def of_shape(shape):
   def write(path, attack):
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(1000))
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2,
+                                                                 "little") + header.encode() + bytes(1000))
   return write
 
 
@@ -134,8 +141,10 @@ def other_zip(path, attack):
 
 
 @pytest.mark.parametrize(("write", "said"), [
-    (truncated, "cannot be used: mmap length is greater than file size"), (cut_header, "cannot be used"),
-    (open_quote, "cannot be used"), (of_shape((-30, 784)), "cannot be used: memory mapped length must be positive"),
+    (truncated, "cannot be used: mmap length is greater than file size"),
+    (cut_header, "cannot be used"),
+    (open_quote, "cannot be used"),
+    (of_shape((-30, 784)), "cannot be used: memory mapped length must be positive"),
     (of_shape((10**30, 784)), "cannot be used: Python int too large"),
     (of_shape((2**62, 784)), "cannot be used: array is too big"),
     (pickled, "is not a .npy file"), (pickled_array, "pickled objects, which are never loaded"),
@@ -160,7 +169,8 @@ def test_a_file_saved_here_has_the_same_accuracy_here(tmp_path, model_dir):
     result = accuracy.run(loaded, attack, split, batch_size=100, seed=0, adversarial=adversarial)
     path = str(tmp_path / "a.npy")
     attack_files.write_attack(path, adversarial)
-    again, perturbed, predictions = attack_files.evaluate_file(loaded, path, split, 0.05, batch_size=100)
+    again, perturbed, predictions = attack_files.evaluate_file(loaded, path, split, 0.05,
+                                                               batch_size=100)
     assert perturbed.images.shape == (300, 784) and perturbed.images.dtype == np.float32
     assert again.adversarial_accuracy == result.adversarial_accuracy < result.natural_accuracy
     assert (predictions == split.labels).mean() == again.adversarial_accuracy
@@ -169,7 +179,8 @@ def test_a_file_saved_here_has_the_same_accuracy_here(tmp_path, model_dir):
 def test_the_challenge_from_end_to_end(tmp_path, monkeypatch, capsys, model_dir):
   monkeypatch.chdir(tmp_path)
   model = f"--model_dir={model_dir}"
-  assert eval_script(model, "--attack=fgsm", "--epsilon=0.1", "--save_attack=a.npy", "--json=a.json") == 0
+  assert eval_script(model, "--attack=fgsm", "--epsilon=0.1", "--save_attack=a.npy",
+                     "--json=a.json") == 0
   saved, result = np.load("a.npy"), json.loads((tmp_path / "a.json").read_text())
   assert saved.shape == (10_000, 784) and saved.dtype == np.float32
   assert "saved a.npy" in capsys.readouterr().out

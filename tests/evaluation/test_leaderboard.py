@@ -17,7 +17,8 @@ def table(tmp_path_factory):
   folder, said = str(tmp_path_factory.mktemp("table")), []
   quick = {"k": 5, "restarts": 3, "queries": 20}
   sources = [toy(seed=2)[0], toy(seed=3)[0]]
-  result = leaderboard.run(loaded, split, 0.02, sources=sources, batch_size=60, folder=folder, say=said.append, **quick)
+  result = leaderboard.run(loaded, split, 0.02, sources=sources, batch_size=60, folder=folder,
+                           say=said.append, **quick)
   plan, _ = leaderboard.plan(0.02, sources, **quick)
   known = Record(loaded.model, split, plan.trials, epsilon=0.02, batch_size=60, folder=folder)
   assert known.resumed
@@ -47,9 +48,10 @@ def test_the_leaderboard_names_the_secret_models_accuracies(table, tmp_path):
   assert lines[0] == "a model" and lines[-1].startswith("natural accuracy 90.00%")
   published = [line.split(" | ")[3] for line in lines[4:-2]]
   assert published == [
-      "96.36%", "96.40%", "92.52%", "93.04%", "89.62%", "89.71%", "88.36%", "88.25%", "88.50% (AutoAttack)",
-      "97.79% (adversarially trained source)", "97.79% (adversarially trained source)", "93.54% (three copies)",
-      "88.00% (Guided Local Attack)"]
+      "96.36%", "96.40%", "92.52%", "93.04%", "89.62%", "89.71%", "88.36%", "88.25%",
+      "88.50% (AutoAttack)",
+      "97.79% (adversarially trained source)", "97.79% (adversarially trained source)",
+      "93.54% (three copies)", "88.00% (Guided Local Attack)"]
 
 
 def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys):
@@ -57,7 +59,8 @@ def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   quick = functools.partial(leaderboard.plan, k=2, restarts=2, queries=5)
   monkeypatch.setattr(leaderboard, "plan", quick)
-  arguments = ["--model_dir=model", "--leaderboard", "--epsilon=0.05", "--num_examples=10", "--markdown=table.md"]
+  arguments = ["--model_dir=model", "--leaderboard", "--epsilon=0.05", "--num_examples=10",
+               "--markdown=table.md"]
   assert eval_script(*arguments, "--source=model", "--json=table.json") == 0
   output = capsys.readouterr().out
   written = json.loads((tmp_path / "table.json").read_text())
@@ -71,6 +74,7 @@ def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_model_of_few_classes_goes_without_apgd_t(tmp_path, classes):
   (loaded, split), said = toy(n=20, classes=classes), []
-  table = leaderboard.run(loaded, split, 0.02, folder=str(tmp_path), say=said.append, k=2, restarts=2, queries=10)
+  table = leaderboard.run(loaded, split, 0.02, folder=str(tmp_path), say=said.append, k=2,
+                          restarts=2, queries=10)
   assert table.rows[-1]["accuracy"] < table.natural_accuracy
   assert said[0].startswith(f"left out: APGD-T, whose loss takes more classes than the model's {classes}; ")

@@ -19,9 +19,10 @@ class Heavier(Numbered):
     {"split": Numbered.split.head(19)}])
 def test_a_record_belongs_to_its_settings(tmp_path, change):
   attempt(record({"a": Breaks(1)}, tmp_path), "a")
-  given = {"attack": Breaks(1), "model": Numbered(), "split": Numbered.split, "epsilon": 0.3, "seed": 0} | change
-  other = Record(given["model"], given["split"], {"a": Trial(given["attack"])}, epsilon=given["epsilon"],
-                 seed=given["seed"], batch_size=4, folder=str(tmp_path))
+  given = {"attack": Breaks(1), "model": Numbered(), "split": Numbered.split, "epsilon": 0.3,
+           "seed": 0} | change
+  other = Record(given["model"], given["split"], {"a": Trial(given["attack"])},
+                 epsilon=given["epsilon"], seed=given["seed"], batch_size=4, folder=str(tmp_path))
   assert not other.resumed
   attempt(other, "a")
   assert len(os.listdir(tmp_path)) == 2

@@ -23,7 +23,8 @@ def test_only_what_stands_is_attacked_and_nothing_twice():
 
 
 @pytest.mark.parametrize(("value", "counts"), [
-    (0.3, True), (0.3 + 5e-7, True), (0.3 + 1e-5, False), (0.2, False), (float("nan"), False), (float("inf"), False)])
+    (0.3, True), (0.3 + 5e-7, True), (0.3 + 1e-5, False), (0.2, False), (float("nan"), False),
+    (float("inf"), False)])
 def test_an_adversarial_example_counts_only_if_it_is_one(value, counts):
   known = record({"a": Breaks(2, value=value)})
   attempt(known, "a")

@@ -21,11 +21,13 @@ QUICK = Suite(epsilon=0.02, k=20, queries=100)
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
-  """(`LoadedModel`, `Split`, `Result` of the suite, adversarial images, folder) of a toy network."""
+  """(`LoadedModel`, `Split`, `Result` of the suite, adversarial images, folder) of a toy
+  network."""
   loaded, split = toy()
   folder = str(tmp_path_factory.mktemp("suite"))
   said = []
-  result, adversarial = suite.run(loaded, QUICK, split, batch_size=16, folder=folder, say=said.append)
+  result, adversarial = suite.run(loaded, QUICK, split, batch_size=16, folder=folder,
+                                  say=said.append)
   return loaded, split, result, adversarial, said
 
 
@@ -36,7 +38,8 @@ def test_the_suite_leaves_no_more_than_any_member(honest):
   assert 0 < result.adversarial_accuracy < result.natural_accuracy == 0.9
   natural = datasets.as_float(split.images)
   assert np.abs(adversarial - natural).max() <= QUICK.epsilon + 1e-6
-  assert [member["name"] for member in result.members] == ["APGD-CE", "APGD-T", "multi-targeted", "Square"]
+  assert [member["name"] for member in result.members] == ["APGD-CE", "APGD-T", "multi-targeted",
+                                                           "Square"]
   for name, attack in QUICK.members().items():
     alone = Record(loaded.model, split, {name: Trial(attack)}, epsilon=QUICK.epsilon, batch_size=16)
     attempt(alone, name)
@@ -54,7 +57,8 @@ def test_an_honest_model_gets_no_warning(honest):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_model_of_few_classes_goes_without_apgd_t(tmp_path, classes):
   (loaded, split), said, folder = toy(n=20, classes=classes), [], str(tmp_path)
-  result, _ = suite.run(loaded, Suite(epsilon=0.02, k=3, queries=10), split, folder=folder, say=said.append)
+  result, _ = suite.run(loaded, Suite(epsilon=0.02, k=3, queries=10), split, folder=folder,
+                        say=said.append)
   assert [member["name"] for member in result.members] == ["APGD-CE", "multi-targeted", "Square"]
   assert result.adversarial_accuracy < result.natural_accuracy
   left_out = f"left out: APGD-T, whose loss takes more classes than the model's {classes}; multi-targeted PGD tries them all"
@@ -69,10 +73,12 @@ def test_one_run_at_a_time(tmp_path, honest):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-  """(model directory, what to run on it, `Result`, adversarial images) of a suite that was never stopped."""
+  """(model directory, what to run on it, `Result`, adversarial images) of a suite that was never
+  stopped."""
   folder = tmp_path_factory.mktemp("straight")
   model_dir = train(folder / "model")
-  what = loading.load_model(model_dir), Suite(epsilon=0.05, k=3, queries=100), datasets.load().test.head(40)
+  what = loading.load_model(model_dir), Suite(epsilon=0.05, k=3,
+                                              queries=100), datasets.load().test.head(40)
   return model_dir, what, *suite.run(*what, batch_size=5, folder=str(folder / "suite"))
 
 
@@ -80,8 +86,8 @@ def straight(tmp_path_factory):
 def test_a_suite_that_was_stopped_ends_as_one_that_was_not(tmp_path, straight, signum, code):
   model_dir, what, result, adversarial = straight
   shutil.copytree(model_dir, tmp_path / "model")
-  process = start("eval.py", "--model_dir=model", "--attack=suite", "--k=3", "--queries=100", "--epsilon=0.05",
-                  "--num_examples=40", "--batch_size=5", cwd=tmp_path)
+  process = start("eval.py", "--model_dir=model", "--attack=suite", "--k=3", "--queries=100",
+                  "--epsilon=0.05", "--num_examples=40", "--batch_size=5", cwd=tmp_path)
   until(lambda: process.poll() is not None or list(tmp_path.glob("model/suite/*.npz")))
   process.send_signal(signum)
   output, _ = process.communicate(timeout=60)
@@ -90,7 +96,8 @@ def test_a_suite_that_was_stopped_ends_as_one_that_was_not(tmp_path, straight, s
   if signum == signal.SIGINT:
     assert output.splitlines()[-1] == "stopped; the same command goes on from here"
   said = []
-  resumed, images = suite.run(*what, batch_size=5, folder=str(tmp_path / "model" / "suite"), say=said.append)
+  resumed, images = suite.run(*what, batch_size=5, folder=str(tmp_path / "model" / "suite"),
+                              say=said.append)
   assert said[0].startswith("going on from an earlier run")
   assert resumed.adversarial_accuracy == result.adversarial_accuracy < result.natural_accuracy
   np.testing.assert_array_equal(images, adversarial)

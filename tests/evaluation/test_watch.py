@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.helpers.evaluating import train
 from tests.helpers.processes import start, until
 from tf_madry import checkpoints
+from tf_madry.models import loading
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +30,19 @@ def tags(folder):
 
 def test_watch_measures_each_new_checkpoint_and_leaves_cleanly(tmp_path, model_dir):
   shutil.copytree(model_dir, tmp_path / "model")
-  process = start("eval.py", "--watch", "--model_dir=model", "--k=1", "--num_examples=50", cwd=tmp_path)
+  process = start("eval.py", "--watch", "--model_dir=model", "--k=1", "--num_examples=50",
+                  cwd=tmp_path)
 
   def line(start):
-    return until(lambda: next((line for line in iter(process.stdout.readline, "") if line.startswith(start)), "ended"))
+    return until(lambda: next((line for line in iter(process.stdout.readline, "")
+                               if line.startswith(start)), "ended"))
 
   assert "step 12: 50 test examples" in line("model")
   assert line("waiting") == "waiting for the next checkpoint\n"
   checkpoint = checkpoints.read_newest(str(tmp_path / "model"))
   zeroed = {name: np.zeros_like(array) if name.startswith("model/") else array
             for name, array in checkpoint.arrays.items()} | {"step": np.int64(13)}
-  config = checkpoints.load_model(model_dir).config
+  config = loading.load_model(model_dir).config
   checkpoints.save(str(tmp_path / "model"), 13, config, zeroed, keep=3)
   assert "step 13: 50 test examples" in line("model")
   assert line("waiting") == "waiting for the next checkpoint\n"
@@ -47,8 +50,10 @@ def test_watch_measures_each_new_checkpoint_and_leaves_cleanly(tmp_path, model_d
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 0 and output == "stopped\n"
   found = tags(tmp_path / "model" / "eval")
-  assert set(found) == {"xent adv eval", "xent adv", "xent nat", "accuracy adv eval", "accuracy adv", "accuracy nat"}
+  assert set(found) == {"xent adv eval", "xent adv", "xent nat", "accuracy adv eval",
+                        "accuracy adv", "accuracy nat"}
   assert set(found["accuracy nat"]) == {12, 13}
-  # A model that says the same of everything has a known loss: of the new weights, not those before them.
+  # A model that says the same of everything has a known loss: of the new weights, not those before
+  # them.
   assert found["xent nat"][13] == pytest.approx(np.log(10), rel=1e-5)
   assert found["xent nat"][12] != found["xent nat"][13]

@@ -23,8 +23,8 @@ def accuracy(model, attack, images=IMAGES, labels=LABELS):
   return float(np.mean(np.argmax(model(attack(model, images, labels, seed=3)), -1) == labels))
 
 
-QUICK = {"fgsm": {}, "pgd": {"k": 10}, "multitargeted": {"k": 10}, "apgd": {"k": 20}, "apgd_t": {"k": 20},
-         "square": {"queries": 150}}
+QUICK = {"fgsm": {}, "pgd": {"k": 10}, "multitargeted": {"k": 10}, "apgd": {"k": 20},
+         "apgd_t": {"k": 20}, "square": {"queries": 150}}
 
 
 def small(name, **settings):

@@ -19,8 +19,10 @@ from tf_madry.training import loop
 
 
 def train(model_dir, **settings):
-  """A model directory of the paper's network after a few steps: right more often than not, and easy to fool."""
-  given = {"model_dir": str(model_dir), "steps": 12, "batch_size": 64, "eval_every": 0, "log_every": 12}
+  """A model directory of the paper's network after a few steps: right more often than not, and easy
+  to fool."""
+  given = {"model_dir": str(model_dir), "steps": 12, "batch_size": 64, "eval_every": 0,
+           "log_every": 12}
   loop.train(configs.resolve(given | settings, "natural")[0])
   return str(model_dir)
 
@@ -54,11 +56,13 @@ def toy(seed=1, n=60, wrap=None, classes=5):
   pixels = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 1), np.uint8)
   labels = tf.argmax(model(datasets.as_float(pixels)), -1).numpy().astype(np.int32)
   labels[::10] = (labels[::10] + 1) % classes
-  return loading.LoadedModel(model, 1, configs.Config.from_values({}), "toy"), datasets.Split(pixels, labels)
+  return loading.LoadedModel(model, 1, configs.Config.from_values({}),
+                             "toy"), datasets.Split(pixels, labels)
 
 
 class Numbered:
-  """Images that carry their number, and a model that sees label 1 while the bottom right pixel is below 0.25."""
+  """Images that carry their number, and a model that sees label 1 while the bottom right pixel is
+  below 0.25."""
 
   images = np.zeros((20, 2, 2, 1), np.uint8)
   images[:, 0, 0, 0] = np.arange(20) * 10
@@ -71,7 +75,8 @@ class Numbered:
 
 
 class Breaks:
-  """An attack that breaks the given examples of `Numbered`, and remembers which it was asked for."""
+  """An attack that breaks the given examples of `Numbered`, and remembers which it was asked
+  for."""
 
   epsilon, randomised, fewest_classes = 0.3, True, 2
 
@@ -103,7 +108,8 @@ class Breaks:
 def record(attacks, folder=None, **settings):
   """A `Record` of attacks on `Numbered`, in batches of four."""
   settings = {"epsilon": 0.3, "batch_size": 4, "folder": folder and str(folder)} | settings
-  return Record(Numbered(), Numbered.split, {name: Trial(attack) for name, attack in attacks.items()}, **settings)
+  return Record(Numbered(), Numbered.split,
+                {name: Trial(attack) for name, attack in attacks.items()}, **settings)
 
 
 def attempt(known, *names):

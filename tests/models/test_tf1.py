@@ -40,7 +40,8 @@ def challenge_graph():
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory, images):
-  """(directory, logits of `images`) of a checkpoint as the challenge's train.py leaves it, Adam and all."""
+  """(directory, logits of `images`) of a checkpoint as the challenge's train.py leaves it, Adam and
+  all."""
   v1, folder = tf.compat.v1, tmp_path_factory.mktemp("secret")
   with tf.Graph().as_default(), v1.Session() as session:
     step = v1.train.get_or_create_global_step()
@@ -55,7 +56,8 @@ def released(tmp_path_factory, images):
     return str(folder), session.run(logits, feed)
 
 
-@pytest.mark.parametrize("name", ["", "checkpoint-3", "checkpoint-3.index", "checkpoint-3.data-00000-of-00001"])
+@pytest.mark.parametrize("name", ["", "checkpoint-3", "checkpoint-3.index",
+                                  "checkpoint-3.data-00000-of-00001"])
 def test_a_tf1_checkpoint_gives_the_same_logits(released, images, name):
   folder, logits = released
   assert "Variable_7/Adam_1" in tf.train.load_checkpoint(folder).get_variable_to_shape_map()
@@ -63,18 +65,21 @@ def test_a_tf1_checkpoint_gives_the_same_logits(released, images, name):
   np.testing.assert_allclose(loaded.model(datasets.as_float(images)), logits, atol=1e-5)
   assert loaded.step == 3
   assert loaded.path == os.path.join(folder, "checkpoint-3")
-  assert (loaded.config.attack.k, loaded.config.attack.alpha, loaded.config.attack.epsilon) == (40, 0.01, 0.3)
+  assert (loaded.config.attack.k, loaded.config.attack.alpha,
+          loaded.config.attack.epsilon) == (40, 0.01, 0.3)
   assert checkpoints.home(loaded.path) == folder
 
 
 def test_a_tf1_checkpoint_is_not_watched(released):
-  with pytest.raises(UserError, match=r"model_dir is .*, accepted: a directory that train.py writes to; "):
+  with pytest.raises(UserError,
+                     match=r"model_dir is .*, accepted: a directory that train.py writes to; "):
     eval_script("--watch", f"--model_dir={released[0]}")
 
 
 def write_tf1(prefix, **changed):
   """A TF1 checkpoint with the challenge's variables, but for some: None leaves one out."""
-  names = {f"Variable_{number}" if number else "Variable": path for number, path in enumerate(tf1.ORDER)}
+  names = {f"Variable_{number}" if number else "Variable": path
+           for number, path in enumerate(tf1.ORDER)}
   weights = {variable.path: variable.numpy() for variable in network.build().variables}
   values = {name: weights[path] for name, path in names.items()} | changed
   v1 = tf.compat.v1
@@ -112,13 +117,17 @@ def lost(folder):
 
 @pytest.mark.parametrize(("write", "said"), [
     (lost_data, r"TF1 checkpoint '.*/c' cannot be read: .*c.data-00000-of-00001"),
-    (cut_data, "TF1 checkpoint '.*/c' cannot be read: "), (cut_index, "TF1 checkpoint '.*/c' cannot be read: "),
-    (lambda folder: write_tf1(folder / "c", Variable_6=None), r"Variable_6 of .*/c' is 'missing', accepted: .*\(1024, 10"),
+    (cut_data, "TF1 checkpoint '.*/c' cannot be read: "),
+    (cut_index, "TF1 checkpoint '.*/c' cannot be read: "),
+    (lambda folder: write_tf1(folder / "c", Variable_6=None),
+     r"Variable_6 of .*/c' is 'missing', accepted: .*\(1024, 10"),
     (lambda folder: write_tf1(folder / "c", Variable=np.zeros((3, 3, 1, 32), np.float32)),
      r"shape of Variable in .*/c' is \(3, 3, 1, 32\), accepted: \(5, 5, 1, 32\)"),
     (lambda folder: write_tf1(folder / "c", Variable_8=np.zeros(3, np.float32)), "Variable_8"),
-    (lost, r"newest checkpoint by '.*/checkpoint' is '.*checkpoint-9', accepted: one that is there"),
-    (lambda folder: str(folder), "model directory is '.*', accepted: a directory with a checkpoint in it"),
+    (lost,
+     r"newest checkpoint by '.*/checkpoint' is '.*checkpoint-9', accepted: one that is there"),
+    (lambda folder: str(folder),
+     "model directory is '.*', accepted: a directory with a checkpoint in it"),
     (lambda folder: str(folder / "checkpoint-7"), "model is '.*checkpoint-7', accepted: "),
 ])
 def test_a_tf1_checkpoint_that_cannot_be_used_is_named(tmp_path, write, said):

@@ -1,4 +1,7 @@
-"""Attacks in the ℓ∞ ball, by name. An attack is called as `attack(model, images, labels, seed=…)`."""
+"""Attacks in the ℓ∞ ball, by name.
+
+An attack is called as `attack(model, images, labels, seed=…)`.
+"""
 
 import dataclasses
 from typing import Any
@@ -12,9 +15,11 @@ from tf_madry.attacks.suite import Suite
 from tf_madry.attacks.targeted import MultiTargeted
 from tf_madry.errors import require
 
-ATTACKS = {"fgsm": FGSM, "pgd": PGD, "multitargeted": MultiTargeted, "apgd": APGD, "apgd_t": APGDT, "square": Square}
+ATTACKS = {"fgsm": FGSM, "pgd": PGD, "multitargeted": MultiTargeted, "apgd": APGD, "apgd_t": APGDT,
+           "square": Square}
 ENSEMBLES = {"suite": Suite}
-# The attacks whose settings are training's; of the others only ε is, the rest comes from their own papers.
+# The attacks whose settings are training's; of the others only ε is, the rest comes from their own
+# papers.
 OF_TRAINING = (FGSM, PGD)
 
 
@@ -25,13 +30,14 @@ def make(name: str, given: dict[str, Any], training: dict[str, Any], *, restarts
   Args:
     name: in `ATTACKS` or `ENSEMBLES`.
     given: {setting: value} that the attack must know.
-    training: {setting: value} of the attack in training (`Config.evaluation_attack`), where what was not given comes from.
+    training: {setting: value} of the attack in training (`Config.evaluation_attack`), where what
+      was not given comes from.
     restarts: how often to run it on what still stands.
     target: as in `Restarts`.
 
   Raises:
-    UserError: an unknown attack, a setting that it does not have, a value out of range, or restarts of an attack without
-      randomness or of an ensemble.
+    UserError: an unknown attack, a setting that it does not have, a value out of range, or restarts
+      of an attack without randomness or of an ensemble.
   """
   kinds = ATTACKS | ENSEMBLES
   require(name in kinds, "attack", name, ", ".join(kinds))
@@ -41,5 +47,6 @@ def make(name: str, given: dict[str, Any], training: dict[str, Any], *, restarts
   unknown = [setting for setting in given if setting not in known]
   require(not unknown, f"setting of attack {name}", ", ".join(unknown), ", ".join(known))
   inherited = known if kind in OF_TRAINING else ["epsilon"]
-  attack = kind(**{setting: value for setting, value in training.items() if setting in inherited} | given)
+  attack = kind(**{setting: value
+                   for setting, value in training.items() if setting in inherited} | given)
   return attack if restarts == 1 else Restarts(attack=attack, restarts=restarts, target=target)

@@ -21,19 +21,20 @@ from tf_madry.errors import require
 from tf_madry.runtime import seeds
 
 MOMENTUM = 0.75  # α of Algorithm 1
-# Intervals between checkpoints in percent of the steps, as the paper sets them: the first, by how much each further one
-# is shorter, the shortest.
+# Intervals between checkpoints in percent of the steps, as the paper sets them: the first, by how
+# much each further one is shorter, the shortest.
 FIRST, SHORTER, SHORTEST = 22, 3, 6
 
 
 @tf.function(reduce_retracing=True)
-def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss, k: tf.Tensor,
-           epsilon: tf.Tensor, rho: tf.Tensor, targets: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss,
+           k: tf.Tensor, epsilon: tf.Tensor, rho: tf.Tensor,
+           targets: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
   """Algorithm 1 of Croce and Hein (2020), every example with a step size of its own.
 
-  At each checkpoint the step of an example is halved, and its search goes back to its best point, if no more than a
-  share ρ of the steps since the last checkpoint raised the loss, or if its step was not halved there and its best loss
-  has not risen since.
+  At each checkpoint the step of an example is halved, and its search goes back to its best point,
+  if no more than a share ρ of the steps since the last checkpoint raised the loss, or if its step
+  was not halved there and its best loss has not risen since.
 
   Args:
     model: maps images to logits.
@@ -45,8 +46,8 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
     targets: int32 [batch], for a targeted loss only.
 
   Returns:
-    (best, step_sizes): of every example the first image that the model got wrong, else that of the highest loss; and
-    the size of its last step, [batch, 1, 1, 1].
+    (best, step_sizes): of every example the first image that the model got wrong, else that of the
+    highest loss; and the size of its last step, [batch, 1, 1, 1].
   """
   aim = (labels,) if targets is None else (labels, targets)
   bounds = linf.ball(images, epsilon)
@@ -63,7 +64,8 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
   while step <= k and not tf.reduce_all(fooled):
     gradient, objective, logits = differentiate(model, loss, x, aim)
     # An answer that is not finite is no success, and no reason to stop.
-    wrong = (tf.argmax(logits, -1, tf.int32) != labels) & tf.reduce_all(tf.math.is_finite(logits), -1)
+    finite = tf.reduce_all(tf.math.is_finite(logits), -1)
+    wrong = (tf.argmax(logits, -1, tf.int32) != labels) & finite
     better = ~fooled & (wrong | (objective > highest))
     best = tf.where(_wide(better), x, best)
     best_gradient = tf.where(_wide(better), gradient, best_gradient)
@@ -80,12 +82,14 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
       x = tf.where(_wide(halved), best, x)
       gradient = tf.where(_wide(halved), best_gradient, gradient)
       at_checkpoint, rises = highest, tf.zeros_like(rises)
-      interval, since_checkpoint = tf.maximum(interval - _percent(SHORTER, k), _percent(SHORTEST, k)), 0
+      interval, since_checkpoint = tf.maximum(interval - _percent(SHORTER, k),
+                                              _percent(SHORTEST, k)), 0
 
     ahead = linf.project(x + step_sizes * tf.sign(gradient), bounds)
     # The first step has no direction to keep.
     weight = MOMENTUM if step > 0 else 1.0
-    x, previous_x = linf.project(x + weight * (ahead - x) + (1 - weight) * (x - previous_x), bounds), x
+    x, previous_x = linf.project(x + weight * (ahead - x) + (1 - weight) * (x - previous_x),
+                                 bounds), x
     step, since_checkpoint = step + 1, since_checkpoint + 1
   return best, step_sizes
 
@@ -131,15 +135,18 @@ class APGD:
     """As in `Attack`."""
     return Cost(self.k + 1, 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
     require_enough_classes(self.loss, model, images)
-    return in_turn(model, images, labels, [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
+    return in_turn(model, images, labels,
+                   [lambda x, y: _run(self, model, LOSSES[self.loss], x, y, seed)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class APGDT:
-  """Auto-PGD on the targeted DLR loss, towards the likeliest wrong classes in turn; defaults as in AutoAttack.
+  """Auto-PGD on the targeted DLR loss, towards the likeliest wrong classes in turn; defaults as in
+  AutoAttack.
 
   Attributes:
     k, epsilon, rho: as in `APGD`.
@@ -162,23 +169,26 @@ class APGDT:
     """As in `Attack`."""
     return Cost((self.k + 1) * min(self.targets, num_classes - 1), 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
     classes = num_classes(model, images)
     require_classes("targeted_dlr", classes)
 
     def towards(rank, images, labels):
       targets = likely_targets(model, images, labels, tf.constant(rank))
-      return _run(self, model, targeted_dlr, images, labels, seeds.key(seed, rank, "restart"), targets)
+      return _run(self, model, targeted_dlr, images, labels, seeds.key(seed, rank, "restart"),
+                  targets)
 
     return in_turn(model, images, labels,
-                   (functools.partial(towards, rank) for rank in range(min(self.targets, classes - 1))))
+                   (functools.partial(towards, rank)
+                    for rank in range(min(self.targets, classes - 1))))
 
 
 def _run(attack, model, loss, images, labels, seed, targets=None):
   epsilon, rho = tf.unstack(tf.constant([attack.epsilon, attack.rho], tf.float32))
-  best, _ = ascend(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss, k=tf.constant(attack.k),
-                   epsilon=epsilon, rho=rho, targets=targets)
+  best, _ = ascend(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss,
+                   k=tf.constant(attack.k), epsilon=epsilon, rho=rho, targets=targets)
   return best
 
 

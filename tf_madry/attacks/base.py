@@ -13,7 +13,8 @@ from tf_madry.runtime import numerics
 
 LABEL = "label is {}, accepted: whole numbers from 0 to {}, the classes of the model"
 
-Model = Callable[[tf.Tensor], tf.Tensor]  # from float32 images [batch, height, width, channels] to logits
+# From float32 images [batch, height, width, channels] to logits [batch, classes].
+Model = Callable[[tf.Tensor], tf.Tensor]
 Seed = int | tf.Tensor  # see `seeds.key`
 
 
@@ -25,7 +26,8 @@ class Cost(NamedTuple):
 
 
 class Attack(Protocol):
-  """A search for adversarial images in the ℓ∞ ball: a frozen dataclass, whose `repr` says all to run it again."""
+  """A search for adversarial images in the ℓ∞ ball: a frozen dataclass, whose `repr` says all to
+  run it again."""
 
   @property
   def epsilon(self) -> float:
@@ -42,7 +44,8 @@ class Attack(Protocol):
   def cost(self, num_classes: int) -> Cost:
     """What it asks of a model of so many classes."""
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """Attacks a batch.
 
     Args:
@@ -60,7 +63,8 @@ class Attack(Protocol):
 
 
 class Ensemble(Protocol):
-  """Attacks that run one after another, each on what those before it left standing (`evaluation.runner`)."""
+  """Attacks that run one after another, each on what those before it left standing
+  (`evaluation.runner`)."""
 
   @property
   def epsilon(self) -> float:
@@ -82,12 +86,14 @@ def prepare(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tens
           "eager calls: it compiles itself, and has to see the images")
   images, classes = tf.cast(images, tf.float32), tf.convert_to_tensor(labels)
   labels = tf.cast(classes, tf.int32)
-  require(labels.shape == images.shape[:1], "shape of labels", tuple(labels.shape), f"{tuple(images.shape[:1])}")
+  require(labels.shape == images.shape[:1], "shape of labels", tuple(labels.shape),
+          f"{tuple(images.shape[:1])}")
   if tf.size(images) > 0:
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     require(low >= 0 and high <= 1, "range of pixels", (low, high), "numbers from 0 to 1")
     declared = declared_classes(model)
-    known = (labels >= 0) & (labels < (declared or tf.int32.max)) & (tf.cast(labels, classes.dtype) == classes)
+    known = (labels >= 0) & (labels < (declared or tf.int32.max))
+    known &= tf.cast(labels, classes.dtype) == classes
     if wrong := classes[~known].numpy().tolist():
       raise UserError(LABEL.format(wrong[0], declared - 1 if declared else "the last"))
   return images, labels
@@ -95,11 +101,13 @@ def prepare(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tens
 
 @contextlib.contextmanager
 def known_labels() -> Iterator[None]:
-  """Around what first meets the labels: `UserError` where TensorFlow finds one that is no class of the model."""
+  """Around what first meets the labels: `UserError` where TensorFlow finds one that is no class of
+  the model."""
   try:
     yield
   except tf.errors.InvalidArgumentError as error:
-    if found := re.search(r"label value of (\S+) which is outside the valid range of \[0, (\d+)\)", error.message):
+    if found := re.search(r"label value of (\S+) which is outside the valid range of \[0, (\d+)\)",
+                          error.message):
       raise UserError(LABEL.format(found[1], int(found[2]) - 1)) from error
     raise
 
@@ -116,6 +124,7 @@ def num_classes(model: Model, images: tf.Tensor) -> int:
 
 
 def require_enough_classes(loss: str, model: Model, images: tf.Tensor) -> None:
-  """As `losses.require_classes`; asks the model, which takes time, only where the loss is particular."""
+  """As `losses.require_classes`; asks the model, which takes time, only where the loss is
+  particular."""
   if FEWEST_CLASSES[loss] > 2:
     require_classes(loss, num_classes(model, images))

@@ -16,7 +16,8 @@ def ball(images: tf.Tensor, epsilon: tf.Tensor | float) -> tuple[tf.Tensor, tf.T
 
 def random_point(images: tf.Tensor, radius: tf.Tensor | float, key: tf.Tensor) -> tf.Tensor:
   """Moves every pixel by a uniform random number in [-radius, radius] (not yet projected)."""
-  return images + radius * tf.random.stateless_uniform(tf.shape(images), key, -1.0, 1.0, images.dtype)
+  return images + radius * tf.random.stateless_uniform(tf.shape(images), key, -1.0, 1.0,
+                                                       images.dtype)
 
 
 def project(images: tf.Tensor, bounds: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -26,7 +27,8 @@ def project(images: tf.Tensor, bounds: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor
 
 
 def pack(perturbation: tf.Tensor) -> tf.Tensor:
-  """A perturbation as a byte a pixel, to the nearest 1/127 of the ball's radius; the border is kept as it is.
+  """A perturbation as a byte a pixel, to the nearest 1/127 of the ball's radius; the border is kept
+  as it is.
 
   Args:
     perturbation: float32, in units of the radius, in [-1, 1].

@@ -1,4 +1,5 @@
-"""What an attack increases: functions of logits [batch, classes] and labels [batch], one number an example.
+"""What an attack increases: functions of logits [batch, classes] and labels [batch], one number an
+example.
 
 Targeted ones take the class to reach, int32 [batch], as a third argument.
 """
@@ -36,10 +37,11 @@ def cw(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-  """Difference of logits ratio (Croce and Hein 2020): the margin in units of the first logit's lead on the third.
+  """Difference of logits ratio (Croce and Hein 2020): the margin in units of the first logit's lead
+  on the third.
 
-  Neither a constant added to all logits nor a factor changes it, so that large logits do not hide its gradient as they
-  do that of cross-entropy.
+  Neither a constant added to all logits nor a factor changes it, so that large logits do not hide
+  its gradient as they do that of cross-entropy.
 
   Raises:
     UserError: fewer than 3 classes.
@@ -50,12 +52,14 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def difference(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-  """Logit of the target minus that of the label (Gowal et al. 2019): positive only where the model is wrong."""
+  """Logit of the target minus that of the label (Gowal et al. 2019): positive only where the model
+  is wrong."""
   return _of(targets, logits) - _of(labels, logits)
 
 
 def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-  """The targeted form of `dlr`, from the same paper: `difference` in units that no constant and no factor changes.
+  """The targeted form of `dlr`, from the same paper: `difference` in units that no constant and no
+  factor changes.
 
   Raises:
     UserError: fewer than 4 classes.
@@ -72,7 +76,8 @@ FEWEST_CLASSES = {"xent": 2, "cw": 2, "dlr": 3, "targeted_dlr": 4}
 def require_classes(loss: str, num_classes: int) -> None:
   """Raises `UserError` if the loss of that name is not defined for so few classes."""
   fewest = FEWEST_CLASSES[loss]
-  require(num_classes >= fewest, f"number of classes under loss {loss}", num_classes, f"at least {fewest}")
+  require(num_classes >= fewest, f"number of classes under loss {loss}", num_classes,
+          f"at least {fewest}")
 
 
 def without(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -82,7 +87,8 @@ def without(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 @numerics.float32()
 @tf.function(reduce_retracing=True)
-def score(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def score(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor,
+          labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """(whether the model is right, cross-entropy) of every example, each [batch]."""
   logits = float32_logits(model, images)
   return tf.argmax(logits, -1, tf.int32) == labels, xent(logits, labels)

@@ -18,13 +18,13 @@ from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import acyclic, float32_logits
 
 
-def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss, k: tf.Tensor,
-             epsilon: tf.Tensor, alpha: tf.Tensor, random_start: bool = True,
+def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss,
+             k: tf.Tensor, epsilon: tf.Tensor, alpha: tf.Tensor, random_start: bool = True,
              targets: tf.Tensor | None = None) -> tf.Tensor:
   """k steps of Eq. 5: the inner maximum of Eq. 6.
 
-  To be called inside a `tf.function` (training does) or as `maximise_compiled`. Numbers are tensors, so that one trace
-  serves all of them.
+  To be called inside a `tf.function` (training does) or as `maximise_compiled`. Numbers are
+  tensors, so that one trace serves all of them.
 
   Args:
     model: maps images to logits.
@@ -59,8 +59,9 @@ def differentiate(model: Model, loss: Loss, images: tf.Tensor,
   """Evaluates `loss(model(images), *aim)`.
 
   Returns:
-    (gradient, loss, logits): the gradient with respect to the images, zero where they do not reach the loss (a model
-    that rounds them, for one) and where it is not finite; the loss [batch]; the logits [batch, classes].
+    (gradient, loss, logits): the gradient with respect to the images, zero where they do not reach
+    the loss (a model that rounds them, for one) and where it is not finite; the loss [batch]; the
+    logits [batch, classes].
   """
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(images)
@@ -112,14 +113,16 @@ class PGD:
     """As in `Attack`."""
     return Cost(self.k, 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
     images, labels = prepare(model, images, labels)
     require_enough_classes(self.loss, model, images)
     epsilon, alpha = tf.unstack(tf.constant([self.epsilon, self.step_size], tf.float32))
     with known_labels():
-      return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=LOSSES[self.loss],
-                               k=tf.constant(self.k), epsilon=epsilon, alpha=alpha, random_start=self.random_start)
+      return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"),
+                               loss=LOSSES[self.loss], k=tf.constant(self.k),
+                               epsilon=epsilon, alpha=alpha, random_start=self.random_start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,8 @@ class FGSM:
 
   def _as_pgd(self):
     # α must be above 0; at ε = 0 the ball is a point and any step is projected away.
-    return PGD(k=1, epsilon=self.epsilon, alpha=self.epsilon or 1.0, random_start=False, loss=self.loss)
+    return PGD(k=1, epsilon=self.epsilon, alpha=self.epsilon or 1.0, random_start=False,
+               loss=self.loss)
 
   @property
   def fewest_classes(self) -> int:
@@ -152,6 +156,7 @@ class FGSM:
     """As in `Attack`."""
     return Cost(1, 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`; `seed` is not used."""
     return self._as_pgd()(model, images, labels, seed=seed)

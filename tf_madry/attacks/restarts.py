@@ -1,4 +1,5 @@
-"""Several tries at the same images, each only on what still stands: the runs of an attack, or its targets."""
+"""Several tries at the same images, each only on what still stands: the runs of an attack, or its
+targets."""
 
 import dataclasses
 import functools
@@ -15,11 +16,13 @@ Try = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from (images, labels) to ad
 
 
 def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[Try]) -> tf.Tensor:
-  """Makes one try after another: the first at all images, the others only where the model is still right.
+  """Makes one try after another: the first at all images, the others only where the model is still
+  right.
 
-  Of every example the first try that the model gets wrong is kept; of one that stands to the end, the image with the
-  highest cross-entropy. An image that the model gets wrong as it is would need no try, but the model may only be the
-  source of an attack on another one. So the try is kept if the model is wrong with a higher cross-entropy.
+  Of every example the first try that the model gets wrong is kept; of one that stands to the end,
+  the image with the highest cross-entropy. An image that the model gets wrong as it is would need
+  no try, but the model may only be the source of an attack on another one. So the try is kept if
+  the model is wrong with a higher cross-entropy.
 
   Args:
     model: maps images to logits.
@@ -42,7 +45,8 @@ def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[
     tried = attempt(tf.gather_nd(images, rows), aim)
     stands, loss = score(model, tried, aim)
     stood, higher = tf.gather_nd(right, rows), loss > tf.gather_nd(highest, rows)
-    # A first success outbids every loss seen so far, so that it is kept however low its own cross-entropy.
+    # A first success outbids every loss seen so far, so that it is kept however low its own
+    # cross-entropy.
     better = tf.where(stood, ~stands | higher, ~stands & higher)
     best = tf.tensor_scatter_nd_update(best, rows[better], tried[better])
     highest = tf.tensor_scatter_nd_update(highest, rows[better], loss[better])
@@ -52,13 +56,14 @@ def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restarts:
-  """Runs a randomised attack several times, as `in_turn` does. The first run is the attack without restarts.
+  """Runs a randomised attack several times, as `in_turn` does. The first run is the attack without
+  restarts.
 
   Attributes:
     attack: the attack to repeat; one that is not `randomised` is refused.
     restarts: how often it runs at the most.
-    target: the model that is to be wrong, where the one that the attack is called on is only the source of a black-box
-      attack; None: that one.
+    target: the model that is to be wrong, where the one that the attack is called on is only the
+      source of a black-box attack; None: that one.
   """
 
   attack: Attack
@@ -89,8 +94,10 @@ class Restarts:
     """As in `Attack`."""
     return Cost(*(self.restarts * times for times in self.attack.cost(num_classes)))
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
-    runs = (functools.partial(self.attack, model, seed=seeds.key(seed, run, "restart") if run else seed)
+    runs = (functools.partial(self.attack, model,
+                              seed=seeds.key(seed, run, "restart") if run else seed)
             for run in range(self.restarts))
     return in_turn(self.target or model, images, labels, runs)

@@ -1,4 +1,5 @@
-"""The Square attack (Andriushchenko et al. 2020): random search that sees only logits, never a gradient.
+"""The Square attack (Andriushchenko et al. 2020): random search that sees only logits, never a
+gradient.
 
     attack = Square(queries=5000)
     adversarial = attack(model, images, labels, seed=0)
@@ -21,27 +22,31 @@ from tf_madry.runtime.graphs import float32_logits
 
 # The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-# Queries between two looks at who still stands: a few tenths of a second, of which the look takes hundredths.
+# Queries between two looks at who still stands: a few tenths of a second, of which the look takes
+# hundredths.
 ROUND = 100
 
 
 def sides(queries: int, p_init: float, height: int, width: int) -> np.ndarray:
-  """The side of the square of each query, in pixels: its area starts at `p_init` of the image and falls in steps.
+  """The side of the square of each query, in pixels: its area starts at `p_init` of the image and
+  falls in steps.
 
   Returns:
     int32 array [queries].
   """
-  area = p_init / 2.0 ** np.searchsorted(HALVINGS, np.arange(queries) * 10_000 // queries) * height * width
+  halvings = np.searchsorted(HALVINGS, np.arange(queries) * 10_000 // queries)
+  area = p_init / 2.0 ** halvings * height * width
   return np.clip(np.round(np.sqrt(area)), 1, min(height, width)).astype(np.int32)
 
 
 @tf.function(reduce_retracing=True)
-def search(model: Model, images: tf.Tensor, labels: tf.Tensor, best: tf.Tensor, lowest: tf.Tensor, first: tf.Tensor,
-           sides: tf.Tensor, epsilon: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def search(model: Model, images: tf.Tensor, labels: tf.Tensor, best: tf.Tensor, lowest: tf.Tensor,
+           first: tf.Tensor, sides: tf.Tensor, epsilon: tf.Tensor,
+           key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Queries number `first` to `first + ROUND - 1`, as far as there are any (Algorithms 1 and 2).
 
-  Each proposes for every example the best image so far with a square of it moved to one side of the ball, and keeps it
-  if it lowers the margin. The first query of all proposes vertical stripes.
+  Each proposes for every example the best image so far with a square of it moved to one side of the
+  ball, and keeps it if it lowers the margin. The first query of all proposes vertical stripes.
 
   Args:
     model: maps images to logits.
@@ -55,15 +60,16 @@ def search(model: Model, images: tf.Tensor, labels: tf.Tensor, best: tf.Tensor, 
     key: int32 [2], see `seeds.key`.
 
   Returns:
-    (best, lowest, fooled): as given, and whether the model gets `best` wrong, [batch]; such an image is not changed
-    any more.
+    (best, lowest, fooled): as given, and whether the model gets `best` wrong, [batch]; such an
+    image is not changed any more.
   """
   lower, upper = linf.ball(images, epsilon)
   fooled = tf.zeros_like(labels, tf.bool)
   query, end = first, tf.minimum(first + ROUND, tf.size(sides))
   while query < end and not tf.reduce_all(fooled):
     random = tf.random.fold_in(key, query)
-    proposed = _stripes(lower, upper, random) if query == 0 else _square(best, lower, upper, sides[query], random)
+    proposed = (_stripes(lower, upper, random) if query == 0
+                else _square(best, lower, upper, sides[query], random))
     logits = float32_logits(model, proposed)
     wrong, margins = tf.argmax(logits, -1, tf.int32) != labels, margin(logits, labels)
     better = ~fooled & (wrong | (margins < lowest))
@@ -95,7 +101,8 @@ def _square(best, lower, upper, side, key):
 
 
 def _span(random, side, size):
-  """Which of `size` pixels lie in an interval of length `side`, placed by random numbers in [0, 1): [batch, size]."""
+  """Which of `size` pixels lie in an interval of length `side`, placed by random numbers in [0, 1):
+  [batch, size]."""
   start = tf.cast(random * tf.cast(size - side + 1, tf.float32), tf.int32)[:, tf.newaxis]
   pixel = tf.range(size)
   return (pixel >= start) & (pixel < start + side)
@@ -103,7 +110,8 @@ def _span(random, side, size):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Square:
-  """The Square attack for ℓ∞ on the margin; defaults as in AutoAttack, but that the schedule spans `queries`.
+  """The Square attack for ℓ∞ on the margin; defaults as in AutoAttack, but that the schedule spans
+  `queries`.
 
   Attributes:
     queries: perturbed images of each example that the model is asked about at the most.
@@ -127,7 +135,8 @@ class Square:
     """As in `Attack`."""
     return Cost(0, self.queries)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
 
     def attempt(images, labels):

@@ -1,4 +1,5 @@
-"""The suite: the strongest attacks one after another, each on what the ones before it left standing."""
+"""The suite: the strongest attacks one after another, each on what the ones before it left
+standing."""
 
 import dataclasses
 
@@ -12,8 +13,8 @@ from tf_madry.attacks.targeted import MultiTargeted
 class Suite:
   """Three gradient attacks and one without gradients, built like AutoAttack (Croce and Hein 2020).
 
-  Multi-targeted PGD, which holds a better place on the challenge's leaderboard, stands where AutoAttack has FAB. It is
-  a list; `evaluation.suite` runs it.
+  Multi-targeted PGD, which holds a better place on the challenge's leaderboard, stands where
+  AutoAttack has FAB. It is a list; `evaluation.suite` runs it.
 
   Attributes:
     epsilon: radius of the ball, in units of the pixel range.
@@ -31,5 +32,6 @@ class Suite:
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
     size = {"epsilon": self.epsilon, "k": self.k}
-    return {"APGD-CE": APGD(**size), "APGD-T": APGDT(**size), "multi-targeted": MultiTargeted(**size),
+    return {"APGD-CE": APGD(**size), "APGD-T": APGDT(**size),
+            "multi-targeted": MultiTargeted(**size),
             "Square": Square(epsilon=self.epsilon, queries=self.queries)}

@@ -17,8 +17,10 @@ from tf_madry.runtime.graphs import float32_logits
 
 
 @tf.function(reduce_retracing=True)
-def likely_targets(model: Model, images: tf.Tensor, labels: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
-  """The wrong class with the `rank`-th largest logit (0: the largest) of every image, int32 [batch]."""
+def likely_targets(model: Model, images: tf.Tensor, labels: tf.Tensor,
+                   rank: tf.Tensor) -> tf.Tensor:
+  """The wrong class with the `rank`-th largest logit (0: the largest) of every image, int32
+  [batch]."""
   others = without(labels, float32_logits(model, images))
   return tf.argsort(others, direction="DESCENDING")[:, rank]
 
@@ -30,8 +32,8 @@ class Targeted:
   Attributes:
     k: steps.
     epsilon: radius of the ball, in units of the pixel range.
-    alpha: size of the first step, in the same units; None: 2 ε. The size falls linearly, to α/k in the last step, so
-      that the search goes from the whole ball to one corner of it.
+    alpha: size of the first step, in the same units; None: 2 ε. The size falls linearly, to α/k in
+      the last step, so that the search goes from the whole ball to one corner of it.
   """
 
   randomised: ClassVar[bool] = True
@@ -48,14 +50,16 @@ class Targeted:
     """As in `Attack`."""
     return Cost(self.k, 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, targets: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, targets: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`, but that `targets` are the classes to reach: int32 [batch]."""
     return _run(self, model, margin, *prepare(model, images, targets), seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiTargeted:
-  """PGD on the difference of two logits, of every other class in turn and of the label, the likeliest class first.
+  """PGD on the difference of two logits, of every other class in turn and of the label, the
+  likeliest class first.
 
   Attributes:
     k, epsilon, alpha: as in `Targeted`.
@@ -75,20 +79,23 @@ class MultiTargeted:
     """As in `Attack`."""
     return Cost(self.k * (num_classes - 1), 0)
 
-  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *, seed: Seed = 0) -> tf.Tensor:
+  def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
+               seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
 
     def towards(rank, images, labels):
       targets = likely_targets(model, images, labels, tf.constant(rank))
-      return _run(self, model, difference, images, labels, seeds.key(seed, rank, "restart"), targets)
+      return _run(self, model, difference, images, labels, seeds.key(seed, rank, "restart"),
+                  targets)
 
     return in_turn(model, images, labels,
-                   (functools.partial(towards, rank) for rank in range(num_classes(model, images) - 1)))
+                   (functools.partial(towards, rank)
+                    for rank in range(num_classes(model, images) - 1)))
 
 
 def _run(attack, model, loss, images, labels, seed, targets=None):
   first = 2 * attack.epsilon if attack.alpha is None else attack.alpha
   alphas = tf.constant(np.linspace(first, first / attack.k, attack.k), tf.float32)
   return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss,
-                           k=tf.constant(attack.k), epsilon=tf.constant(attack.epsilon, tf.float32), alpha=alphas,
-                           targets=targets)
+                           k=tf.constant(attack.k), epsilon=tf.constant(attack.epsilon, tf.float32),
+                           alpha=alphas, targets=targets)

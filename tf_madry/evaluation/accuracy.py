@@ -21,11 +21,13 @@ from tf_madry.runtime.text import duration, percent_interval
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What was measured on n examples. Accuracies are in [0, 1], losses mean cross-entropies, intervals 95 % (Wilson).
+  """What was measured on n examples. Accuracies are in [0, 1], losses mean cross-entropies,
+  intervals 95 % (Wilson).
 
-  An example counts as right under attack only if the model is right on the natural image too: that image lies in the
-  ball, so an attack that makes the model right by accident has not shown it to be robust. Of an attack that leaves the
-  ball or the pixel range, or returns what is not finite, the natural image counts.
+  An example counts as right under attack only if the model is right on the natural image too: that
+  image lies in the ball, so an attack that makes the model right by accident has not shown it to be
+  robust. Of an attack that leaves the ball or the pixel range, or returns what is not finite, the
+  natural image counts.
   """
 
   attack: str
@@ -39,7 +41,8 @@ class Result:
   seconds: float
 
 
-def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Model | None = None, batch_size: int = 200,
+def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Model | None = None,
+             batch_size: int = 200,
              seed: int = 0, on_batch: Callable[[int, float, float], None] | None = None,
              adversarial: np.ndarray | None = None, right: np.ndarray | None = None) -> Result:
   """Runs an attack on every example of a split and counts what stands.
@@ -52,8 +55,8 @@ def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Mod
     batch_size: examples at a time; the challenge's is 200. The random starts depend on it.
     seed: of the attack.
     on_batch: called with (examples done, natural accuracy so far, adversarial accuracy so far).
-    adversarial: float32 array [n, height, width, channels] to fill with the images that were counted: the attack's, or
-      the natural one where only that is wrong or allowed.
+    adversarial: float32 array [n, height, width, channels] to fill with the images that were
+      counted: the attack's, or the natural one where only that is wrong or allowed.
     right: bool array [n] to fill with whether each example counted as right under attack.
   """
   began = time.monotonic()
@@ -78,24 +81,26 @@ def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Mod
     if on_batch:
       on_batch(start + len(labels), _mean(natural_right), _mean(adversarial_right))
   n, natural, attacked = len(split), _mean(natural_right), _mean(adversarial_right)
-  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), attacked, wilson(attacked, n),
-                _mean(adversarial_loss), time.monotonic() - began)
+  return Result(repr(attack), n, natural, wilson(natural, n), _mean(natural_loss), attacked,
+                wilson(attacked, n), _mean(adversarial_loss), time.monotonic() - began)
 
 
-def run(loaded: LoadedModel, attack: Attack, split: datasets.Split, *, source: LoadedModel | None = None,
+def run(loaded: LoadedModel, attack: Attack, split: datasets.Split, *,
+        source: LoadedModel | None = None,
         batch_size: int, seed: int, adversarial: np.ndarray | None = None) -> Result:
   """As `evaluate`, of loaded models, with a progress bar in a terminal."""
   with progress_bar(len(split)) as bar:
     def show(done, natural, attacked):
       bar.set_postfix(nat=f"{natural:.2%}", adv=f"{attacked:.2%}")
       bar.update(done - bar.n)
-    return evaluate(loaded.model, attack, split, source=source and source.model, batch_size=batch_size, seed=seed,
-                    on_batch=show, adversarial=adversarial)
+    return evaluate(loaded.model, attack, split, source=source and source.model,
+                    batch_size=batch_size, seed=seed, on_batch=show, adversarial=adversarial)
 
 
 def progress_bar(total: int, name: str | None = None) -> tqdm:
   """A bar that counts examples in a terminal, and nothing elsewhere."""
-  return tqdm(total=total, desc=name, unit="example", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+  return tqdm(total=total, desc=name, unit="example", dynamic_ncols=True, leave=False,
+              disable=not sys.stderr.isatty())
 
 
 def lines(result: Result, title: str) -> Iterator[str]:
@@ -104,7 +109,8 @@ def lines(result: Result, title: str) -> Iterator[str]:
     return f"{value:7.2%}  (95 % interval {percent_interval(interval)})"
   yield f"{title}; {duration(result.seconds)}, compiling included"
   yield f"attack: {result.attack}"
-  yield f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  loss {result.natural_loss:.4f}"
+  yield (f"natural:      {accuracy(result.natural_accuracy, result.natural_interval)}  "
+         f"loss {result.natural_loss:.4f}")
   yield (f"adversarial:  {accuracy(result.adversarial_accuracy, result.adversarial_interval)}  "
          f"loss {result.adversarial_loss:.4f}")
 

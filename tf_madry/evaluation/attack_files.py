@@ -1,6 +1,7 @@
 """The MNIST challenge's attack files.
 
-An attack file is a NumPy array of all test images, perturbed, a row each, in the order of the test set.
+An attack file is a NumPy array of all test images, perturbed, a row each, in the order of the test
+set.
 """
 
 import dataclasses
@@ -24,8 +25,9 @@ TOLERANCE = 1e-4  # beyond ε and beyond [0, 1], in the challenge's run_attack.p
 class Perturbed(NamedTuple):
   """An attack file that was found valid.
 
-  `images` has the shape of the test set and may still be on disk; `largest` is the largest perturbation, at pixel
-  (`row`, `column`) of image `example`; `notice` is something to tell the user, or None.
+  `images` has the shape of the test set and may still be on disk; `largest` is the largest
+  perturbation, at pixel (`row`, `column`) of image `example`; `notice` is something to tell the
+  user, or None.
   """
 
   images: np.ndarray
@@ -40,8 +42,8 @@ def read_attack(path: str, images: np.ndarray, epsilon: float, batch_size: int =
   """Opens an attack file and verifies it as the challenge does.
 
   Args:
-    path: of a .npy file, float32 or float64, of shape [n, height × width × channels], as the challenge has it, or that
-      of `images`, with or without the channel of grey images.
+    path: of a .npy file, float32 or float64, of shape [n, height × width × channels], as the
+      challenge has it, or that of `images`, with or without the channel of grey images.
     images: the natural images, uint8 [n, height, width, channels].
     epsilon: the largest perturbation allowed.
     batch_size: rows in memory at a time.
@@ -62,11 +64,13 @@ def read_attack(path: str, images: np.ndarray, epsilon: float, batch_size: int =
     _require_pixels(inside, found, start, where, f"numbers from 0 to 1 (within {TOLERANCE:g})")
     distance = np.abs(found - natural)
     example, row, column, _ = np.unravel_index(distance.argmax(), distance.shape)
-    largest = max(largest, (float(distance.max()), start + int(example), int(row), int(column)), key=lambda at: at[0])
+    largest = max(largest, (float(distance.max()), start + int(example), int(row), int(column)),
+                  key=lambda at: at[0])
   found = "{:.6g} (example {}, row {}, column {})".format(*largest)
   require(largest[0] <= epsilon + TOLERANCE, f"largest perturbation in {where}", found,
           f"at most ε = {epsilon:g} (within {TOLERANCE:g})")
-  return Perturbed(array, *largest, None if array.shape == flat else f"shape {array.shape} taken as {flat}")
+  return Perturbed(array, *largest,
+                   None if array.shape == flat else f"shape {array.shape} taken as {flat}")
 
 
 def _open(path):
@@ -83,7 +87,8 @@ def _open(path):
       array = np.load(path, mmap_mode="r", allow_pickle=False)
   except OSError as error:
     raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
-  except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError, OverflowError, MemoryError) as error:
+  except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError, OverflowError,
+          MemoryError) as error:
     pickled = "Python objects" in str(error)
     said = (str(error) or type(error).__name__).splitlines()[0]
     reason = "it holds pickled objects, which are never loaded" if pickled else said
@@ -97,15 +102,16 @@ def _require_pixels(fine, found, start, where, accepted):
   if not fine.all():
     example, row, column, channel = np.argwhere(~fine)[0]
     value = found[example, row, column, channel]
-    require(False, f"{where}, example {start + example}, row {row}, column {column},", float(f"{value:.6g}"), accepted)
+    require(False, f"{where}, example {start + example}, row {row}, column {column},",
+            float(f"{value:.6g}"), accepted)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
   """How a model does on an attack file; accuracy in [0, 1], interval 95 % (Wilson).
 
-  `places` says for each of the challenge's leaderboards where the accuracy would stand; {} if the file is not one for
-  the challenge, being for another data set or beyond its ε.
+  `places` says for each of the challenge's leaderboards where the accuracy would stand; {} if the
+  file is not one for the challenge, being for another data set or beyond its ε.
   """
 
   attack_file: str
@@ -137,12 +143,15 @@ def evaluate_file(loaded: LoadedModel, path: str, split: datasets.Split, epsilon
   perturbed = read_attack(path, split.images, epsilon)
   shape = (-1, *split.images.shape[1:])
   predictions = np.concatenate([
-      verify.predict(loaded.model, np.asarray(perturbed.images[start:start + batch_size], np.float32).reshape(shape),
+      verify.predict(loaded.model, np.asarray(perturbed.images[start:start + batch_size],
+                                              np.float32).reshape(shape),
                       batch_size)
       for start in range(0, len(split), batch_size)])
   n, accuracy = len(split), float((predictions == split.labels).mean())
-  valid = loaded.config.training.dataset == "mnist" and perturbed.largest <= published.EPSILON + TOLERANCE
-  places = {name: published.place(accuracy, board) for name, board in published.BOARDS.items()} if valid else {}
+  small = perturbed.largest <= published.EPSILON + TOLERANCE
+  valid = loaded.config.training.dataset == "mnist" and small
+  places = {name: published.place(accuracy, board)
+            for name, board in published.BOARDS.items()} if valid else {}
   result = Result(path, n, epsilon, perturbed.largest, accuracy, wilson(accuracy, n), places)
   return result, perturbed, predictions.astype(np.int64)
 
@@ -151,8 +160,8 @@ def lines(result: Result, perturbed: Perturbed) -> Iterator[str]:
   """A `Result` as lines of text."""
   if perturbed.notice:
     yield f"note: {perturbed.notice}"
-  yield (f"largest perturbation: {perturbed.largest:.6f} (ε = {result.epsilon:g}), at example {perturbed.example}, "
-         f"row {perturbed.row}, column {perturbed.column}")
+  yield (f"largest perturbation: {perturbed.largest:.6f} (ε = {result.epsilon:g}), at example "
+         f"{perturbed.example}, row {perturbed.row}, column {perturbed.column}")
   interval = percent_interval(result.adversarial_interval)
   yield f"accuracy: {result.adversarial_accuracy:.2%}  (95 % interval {interval}, n = {result.n:,})"
   for name, text in result.places.items():

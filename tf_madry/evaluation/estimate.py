@@ -24,7 +24,8 @@ class Speed(NamedTuple):
 
 
 def speed(model: Model, split: datasets.Split, batch_size: int) -> Speed:
-  """Measures the `Speed` of a model on the first batch of a split; the time to compile is left out."""
+  """Measures the `Speed` of a model on the first batch of a split; the time to compile is left
+  out."""
   images = tf.constant(datasets.as_float(split.images[:batch_size]))
   labels = tf.constant(split.labels[:batch_size])
 
@@ -57,8 +58,9 @@ def estimate(record: Record, groups: Sequence[Sequence[str]]) -> str:
     gradients, forwards = record.trials[name].attack.cost(classes)
     seconds += count * (gradients * measured.gradient + forwards * measured.forward)
   known = "going on from an earlier run: " if record.resumed else ""
-  return (f"{known}about {duration(seconds)}, compiling left out, less as examples fall and are left alone (extrapolated "
-          f"from one batch: {1 / measured.gradient:,.0f} gradients/s, {1 / measured.forward:,.0f} forward passes/s)")
+  return (f"{known}about {duration(seconds)}, compiling left out, less as examples fall and are left "
+          f"alone (extrapolated from one batch: {1 / measured.gradient:,.0f} gradients/s, "
+          f"{1 / measured.forward:,.0f} forward passes/s)")
 
 
 def _fastest(function: Callable[[], tf.Tensor]) -> float:

@@ -1,4 +1,5 @@
-"""The challenge's white-box leaderboard for any model: its standard rows, beside what it says of the secret model."""
+"""The challenge's white-box leaderboard for any model: its standard rows, beside what it says of
+the secret model."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,8 @@ TEXT = "{:<38}{:>9}  {:<18}  {:<30}{:>9}"
 
 
 class Published(NamedTuple):
-  """The accuracy of the secret model beside a row, and of which attack it is where that is another one."""
+  """The accuracy of the secret model beside a row, and of which attack it is where that is another
+  one."""
 
   accuracy: float
   attack: str = ""
@@ -43,9 +45,10 @@ class Result:
   warnings: list[str]
 
 
-def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: int = 10, k: int = 100,
-         restarts: int = 50, queries: int = 5000) -> tuple[Plan, list[Published]]:
-  """What the table is made of; PGD-k is the first of its restarts, the suite takes over what other rows found.
+def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: int = 10,
+         k: int = 100, restarts: int = 50, queries: int = 5000) -> tuple[Plan, list[Published]]:
+  """What the table is made of; PGD-k is the first of its restarts, the suite takes over what other
+  rows found.
 
   Args:
     epsilon: radius of the ball.
@@ -56,7 +59,8 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
   Returns:
     (the plan, what stands beside each of its rows).
   """
-  pgd = {loss: {f"PGD, {loss}, run {run}": Trial(PGD(epsilon=epsilon, k=k, alpha=ALPHA, loss=loss), run)
+  pgd = {loss: {f"PGD, {loss}, run {run}": Trial(PGD(epsilon=epsilon, k=k, alpha=ALPHA, loss=loss),
+                                                 run)
                 for run in range(restarts)} for loss in LOSSES}
   fgsm = {f"FGSM, {loss}": Trial(FGSM(epsilon=epsilon, loss=loss)) for loss in LOSSES}
   suite, notes = runner.usable(Suite(epsilon=epsilon, k=k, queries=queries).members(), num_classes)
@@ -70,7 +74,8 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
   for loss, text in LOSSES.items():
     rows.append((Row(f"FGSM, {text}", (f"FGSM, {loss}",)), Published(board[f"FGSM, {text}"])))
   for loss, text in LOSSES.items():
-    rows.append((Row(f"PGD-{k}, {text}", tuple(pgd[loss])[:1]), Published(board[f"PGD-100, {text}"])))
+    rows.append((Row(f"PGD-{k}, {text}", tuple(pgd[loss])[:1]),
+                 Published(board[f"PGD-100, {text}"])))
   for loss, text in LOSSES.items():
     rows.append((Row(f"PGD-{k}, {text}, {restarts} restarts", tuple(pgd[loss])),
                  Published(board[f"PGD-100, {text}, 50 restarts"])))
@@ -79,27 +84,35 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
            (Row("suite", tuple(members)), Published(published.AUTOATTACK, "AutoAttack"))]
   for name, source in zip(transfer, sources, strict=True):
     kind = "adversarially trained" if source.config.training.adversarial else "natural"
-    rows.append((Row(name, (name,)), Published(published.BLACK_BOX[f"PGD, {kind} model"], f"{kind} source")))
+    rows.append((Row(name, (name,)),
+                 Published(published.BLACK_BOX[f"PGD, {kind} model"], f"{kind} source")))
   if len(transfer) > 1:
-    rows.append((Row(f"black-box PGD-{BLACK_BOX_STEPS}, all {len(transfer)} sources", tuple(transfer)),
-                 Published(published.BLACK_BOX["PGD, three adversarially trained copies"], "three copies")))
-  rows.append((Row("all of the above", tuple(trials)), Published(board["Guided Local Attack"], "Guided Local Attack")))
+    rows.append((Row(f"black-box PGD-{BLACK_BOX_STEPS}, all {len(transfer)} sources",
+                     tuple(transfer)),
+                 Published(published.BLACK_BOX["PGD, three adversarially trained copies"],
+                           "three copies")))
+  rows.append((Row("all of the above", tuple(trials)),
+               Published(board["Guided Local Attack"], "Guided Local Attack")))
 
   comparisons = [
       Comparison(("multi-targeted",), tuple(pgd["xent"]),
-                 "withstood PGD on cross-entropy and fell to multi-targeted PGD, which does without it"),
+                 "withstood PGD on cross-entropy and fell to multi-targeted PGD, which does "
+                 "without it"),
       Comparison(("Square",), (*pgd["xent"], *pgd["cw"], "multi-targeted"),
                  "withstood the gradient attacks and fell to Square, which sees no gradient")]
   if transfer:
     comparisons.append(Comparison(tuple(transfer), tuple(pgd["xent"])[:1],
-                                  "withstood PGD on the model itself and fell to PGD on another one"))
+                                  "withstood PGD on the model itself and fell to PGD on another "
+                                  "one"))
   return Plan(trials, [row for row, _ in rows], comparisons, notes), [beside for _, beside in rows]
 
 
-def run(loaded: LoadedModel, split: datasets.Split, epsilon: float, *, sources: Sequence[LoadedModel] = (),
+def run(loaded: LoadedModel, split: datasets.Split, epsilon: float, *,
+        sources: Sequence[LoadedModel] = (),
         batch_size: int = 200, seed: int = 0, folder: str, say: Callable[[str], None] = print,
         **quick: int) -> Result:
-  """Runs every row of the table; a row's accuracy is the minimum over its attacks, example by example.
+  """Runs every row of the table; a row's accuracy is the minimum over its attacks, example by
+  example.
 
   Args:
     loaded: the model.
@@ -125,7 +138,8 @@ def run(loaded: LoadedModel, split: datasets.Split, epsilon: float, *, sources: 
                  "seconds": record.seconds(*row.trials)})
     return TEXT.format(*cells(rows[-1]))
 
-  record = runner.run(table, loaded.model, split, epsilon=epsilon, seed=seed, batch_size=batch_size, folder=folder,
+  record = runner.run(table, loaded.model, split, epsilon=epsilon, seed=seed, batch_size=batch_size,
+                      folder=folder,
                       say=say, headings=lambda record: [TEXT.format(*HEADINGS)], line=line)
   natural = float(record.right.mean())
   return Result(len(split), epsilon, natural, wilson(natural, len(split)), rows,
@@ -141,8 +155,9 @@ def cells(row: dict) -> tuple[str, ...]:
 
 def lines(result: Result) -> Iterator[str]:
   """The end of the report: what there is to say about a `Result`."""
-  yield (f"natural accuracy {result.natural_accuracy:.2%}, ε = {result.epsilon:g}; secret model: as published, "
-         f"n = 10,000, ε = {published.EPSILON:g}; time: of all attacks of a row, compiling included")
+  yield (f"natural accuracy {result.natural_accuracy:.2%}, ε = {result.epsilon:g}; secret model: as "
+         f"published, n = 10,000, ε = {published.EPSILON:g}; time: of all attacks of a row, "
+         "compiling included")
   yield from masking.lines(result.warnings)
 
 

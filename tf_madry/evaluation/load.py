@@ -8,11 +8,13 @@ SPLITS = ("test", "validation", "train")
 
 
 def load_source(path: str, target: loading.LoadedModel) -> loading.LoadedModel:
-  """Loads the model to craft on; `UserError` unless it takes the same images and tells as many classes apart."""
+  """Loads the model to craft on; `UserError` unless it takes the same images and tells as many
+  classes apart."""
   source = loading.load_model(path)
   for what in ("input_shape", "output_shape"):
     theirs, ours = (getattr(loaded.model, what)[1:] for loaded in (source, target))
-    require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs, f"{ours}, as of {target.path!r}")
+    require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs,
+            f"{ours}, as of {target.path!r}")
   return source
 
 

@@ -1,4 +1,5 @@
-"""Signs that a model masks its gradients instead of being robust (the paper's gradient shattering, §4)."""
+"""Signs that a model masks its gradients instead of being robust (the paper's gradient shattering,
+§4)."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -13,16 +14,18 @@ from tf_madry.attacks.pgd import PGD, differentiate
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.record import Record
 
-# A share of the examples counts when the lower end of its 95 % interval is above this. Honest MNIST models lose one or
-# two in a hundred to what comes after a strong gradient attack: the challenge's secret model 1.4, from 50 restarts of
-# PGD to Square.
+# A share of the examples counts when the lower end of its 95 % interval is above this. Honest MNIST
+# models lose one or two in a hundred to what comes after a strong gradient attack: the challenge's
+# secret model 1.4, from 50 restarts of PGD to Square.
 CLEARLY = 0.05
 SAMPLE = 200  # examples for what needs no trials
-WIDE = PGD(k=40, epsilon=1.0, random_start=False)  # noise from a random start would fool models that mask gradients
+# Noise from a random start would fool models that mask gradients.
+WIDE = PGD(k=40, epsilon=1.0, random_start=False)
 
 
 class Comparison(NamedTuple):
-  """Trials that should break nothing that weaker-looking ones leave standing, and what it means if they do."""
+  """Trials that should break nothing that weaker-looking ones leave standing, and what it means if
+  they do."""
 
   strong: tuple[str, ...]
   weak: tuple[str, ...]
@@ -44,13 +47,15 @@ def signs(record: Record, comparisons: Iterable[Comparison]) -> list[str]:
     return []
   images = tf.constant(datasets.as_float(record.split.images[numbers]))
   labels = tf.constant(record.split.labels[numbers])
-  found = (*(beyond(record, comparison) for comparison in comparisons), _zero_gradients(record.model, images, labels),
+  found = (*(beyond(record, comparison) for comparison in comparisons),
+           _zero_gradients(record.model, images, labels),
            _large_epsilon(record.model, images, labels))
   return [sign for sign in found if sign]
 
 
 def beyond(record: Record, comparison: Comparison) -> str | None:
-  """A sentence if some attacks clearly break what others, which should be no weaker, leave standing."""
+  """A sentence if some attacks clearly break what others, which should be no weaker, leave
+  standing."""
   strong, weak, story = comparison
   broken = record.standing(*weak) & record.tried(*weak) & record.broken(*strong)
   return _sign(int(broken.sum()), int(record.right.sum()), story)

@@ -1,7 +1,7 @@
 """What several attacks did to the same examples, in a file that survives a stop.
 
-The record is one .npz file. It is named after the digest of the weights, the examples and the settings, so that it is
-never taken for that of something else.
+The record is one .npz file. It is named after the digest of the weights, the examples and the
+settings, so that it is never taken for that of something else.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from tf_madry.runtime import files
 
 
 class Trial(NamedTuple):
-  """An attack to try: `restart` tells runs of the same attack apart, `source` is another model to craft on."""
+  """An attack to try: `restart` tells runs of the same attack apart, `source` is another model to
+  craft on."""
 
   attack: Attack
   restart: int = 0
@@ -42,14 +43,14 @@ class Record:
 
   Attributes:
     right: bool [n], which examples the model gets right without an attack.
-    adversarial: float32 [n, height, width, channels], adversarial images of the broken examples, natural ones of the
-      others.
+    adversarial: float32 [n, height, width, channels], adversarial images of the broken examples,
+      natural ones of the others.
     resumed: whether there was a record to go on from.
     model, split, trials, epsilon, seed, batch_size: as given.
   """
 
-  def __init__(self, model: Model, split: datasets.Split, trials: dict[str, Trial], *, epsilon: float, seed: int = 0,
-               batch_size: int = 200, folder: str | None = None):
+  def __init__(self, model: Model, split: datasets.Split, trials: dict[str, Trial], *,
+               epsilon: float, seed: int = 0, batch_size: int = 200, folder: str | None = None):
     self.right = verify.predict(model, datasets.as_float(split.images), batch_size) == split.labels
     self.adversarial = datasets.as_float(split.images)
     self.model, self.split, self.trials, self.batch_size = model, split, trials, batch_size
@@ -61,9 +62,10 @@ class Record:
     self._identity, self._path = "", None
     if folder:
       self._identity = json.dumps({
-          "version": tf_madry.__version__, "weights": digest(model), "seed": seed, "epsilon": epsilon,
-          "examples": _digest([split.images, split.labels]),
-          "trials": {name: [repr(trial.attack), trial.restart, trial.source and digest(trial.source)]
+          "version": tf_madry.__version__, "weights": digest(model), "seed": seed,
+          "epsilon": epsilon, "examples": _digest([split.images, split.labels]),
+          "trials": {name: [repr(trial.attack), trial.restart,
+                            trial.source and digest(trial.source)]
                      for name, trial in trials.items()}})
       name = hashlib.sha256(self._identity.encode()).hexdigest()[:16]
       self._path = os.path.join(folder, f"{name}.npz")
@@ -86,7 +88,8 @@ class Record:
     """How long these attacks have taken, compiling included."""
     return float(self._seconds[[self._rows[name] for name in names]].sum())
 
-  def add(self, name: str, numbers: np.ndarray, found: np.ndarray, breaks: np.ndarray, seconds: float) -> None:
+  def add(self, name: str, numbers: np.ndarray, found: np.ndarray, breaks: np.ndarray,
+          seconds: float) -> None:
     """Adds what an attack did to a batch, and writes the file anew.
 
     Args:
@@ -117,7 +120,8 @@ class Record:
     try:
       self._restore(checkpoints.read_arrays(self._path))
     except checkpoints.DamagedError as error:
-      print(f"warning: the record {self._path!r} is damaged ({error}); starting over", file=sys.stderr)
+      print(f"warning: the record {self._path!r} is damaged ({error}); starting over",
+            file=sys.stderr)
       return False
     return True
 
@@ -135,7 +139,8 @@ class Record:
 
 
 def _require_like(arrays, name, own):
-  if name not in arrays or (arrays[name].dtype.kind, arrays[name].shape) != (own.dtype.kind, own.shape):
+  if name not in arrays or (arrays[name].dtype.kind,
+                            arrays[name].shape) != (own.dtype.kind, own.shape):
     raise checkpoints.DamagedError(f"{name} is missing or of another shape")
 
 

@@ -7,15 +7,18 @@ from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import files
 
 
-def title(loaded: LoadedModel, split: str, n: int, seed: int, sources: list[LoadedModel] = ()) -> str:
+def title(loaded: LoadedModel, split: str, n: int, seed: int,
+          sources: list[LoadedModel] = ()) -> str:
   """What is evaluated, and the seed of the attacks, as a line of text."""
-  crafted = "".join(f"; source {number + 1}: {source.path}" for number, source in enumerate(sources))
+  crafted = "".join(f"; source {number + 1}: {source.path}"
+                    for number, source in enumerate(sources))
   return f"{loaded.path}, step {loaded.step:,}: {n:,} {split} examples{crafted}; seed {seed}"
 
 
-def write_json(path: str, result: Any, loaded: LoadedModel, split: str, sources: list[LoadedModel] = (),
-               **settings: Any) -> None:
-  """Writes a result, a dataclass, as a JSON object, with the models, the split and the settings it belongs to.
+def write_json(path: str, result: Any, loaded: LoadedModel, split: str,
+               sources: list[LoadedModel] = (), **settings: Any) -> None:
+  """Writes a result, a dataclass, as a JSON object, with the models, the split and the settings it
+  belongs to.
 
   What is not a finite number, such as the loss of a model that diverged, is null.
   """

@@ -28,7 +28,8 @@ class Row(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """What to run, by name; in which rows; what to compare for signs of masked gradients; what to say before."""
+  """What to run, by name; in which rows; what to compare for signs of masked gradients; what to say
+  before."""
 
   trials: dict[str, Trial]
   rows: list[Row]
@@ -37,22 +38,24 @@ class Plan(NamedTuple):
 
 
 def usable(members: dict[str, Attack], num_classes: int) -> tuple[dict[str, Attack], list[str]]:
-  """Those of some attacks that are defined for a model of so many classes, and a note for each that is not."""
+  """Those of some attacks that are defined for a model of so many classes, and a note for each that
+  is not."""
   found = {name: attack for name, attack in members.items() if attack.fewest_classes <= num_classes}
-  return found, [f"left out: {name}, whose loss takes more classes than the model's {num_classes}; multi-targeted PGD "
-                 "tries them all" for name in members if name not in found]
+  notes = [f"left out: {name}, whose loss takes more classes than the model's {num_classes}; "
+           "multi-targeted PGD tries them all" for name in members if name not in found]
+  return found, notes
 
 
-def run(plan: Plan, model: Model, split: datasets.Split, *, epsilon: float, seed: int = 0, batch_size: int = 200,
-        folder: str | None = None, say: Callable[[str], None] = print,
+def run(plan: Plan, model: Model, split: datasets.Split, *, epsilon: float, seed: int = 0,
+        batch_size: int = 200, folder: str | None = None, say: Callable[[str], None] = print,
         headings: Callable[[Record], Iterable[str]] = lambda record: (),
         line: Callable[[Row, Record], str] = lambda row, record: row.name) -> Record:
   """Runs every row of a plan.
 
   Args:
     plan: what to run.
-    model, split, epsilon, seed, batch_size, folder: as for `Record`. As many examples as a batch has are lost when the
-      run is killed; another one with the same folder goes on from there.
+    model, split, epsilon, seed, batch_size, folder: as for `Record`. As many examples as a batch
+      has are lost when the run is killed; another one with the same folder goes on from there.
     say: called with each line of the report, as it is known.
     headings: the lines above the rows.
     line: the line of a row that has been run.
@@ -60,8 +63,10 @@ def run(plan: Plan, model: Model, split: datasets.Split, *, epsilon: float, seed
   Raises:
     UserError: the folder cannot be written, or another run has it.
   """
-  with files.exclusive(folder, "record") if folder else contextlib.nullcontext(), _interruptible(folder):
-    record = Record(model, split, plan.trials, epsilon=epsilon, seed=seed, batch_size=batch_size, folder=folder)
+  alone = files.exclusive(folder, "record") if folder else contextlib.nullcontext()
+  with alone, _interruptible(folder):
+    record = Record(model, split, plan.trials, epsilon=epsilon, seed=seed, batch_size=batch_size,
+                    folder=folder)
     for note in plan.notes:
       say(note)
     say(estimate.estimate(record, [row.trials for row in plan.rows]))
@@ -74,14 +79,16 @@ def run(plan: Plan, model: Model, split: datasets.Split, *, epsilon: float, seed
 
 
 def run_row(record: Record, row: Row) -> None:
-  """Tries the attacks of a row in order, each on what stands against all of them as far as is known.
+  """Tries the attacks of a row in order, each on what stands against all of them as far as is
+  known.
 
   After each batch the record is on disk; in a terminal a bar shows how far the last attack is.
   """
   names = row.trials
   for name in names:
     with progress_bar(int((record.standing(*names) | record.tried(name)).sum()), name) as bar:
-      while len(numbers := np.flatnonzero(record.standing(*names) & ~record.tried(name))[:record.batch_size]):
+      while (left := record.standing(*names) & ~record.tried(name)).any():
+        numbers = np.flatnonzero(left)[:record.batch_size]
         bar.set_postfix(accuracy=f"{record.standing(*names).mean():.2%}")
         bar.update(int(record.tried(name).sum()) - bar.n)
         _try(record, name, numbers)
@@ -92,7 +99,8 @@ def _try(record, name, numbers):
   natural, labels = datasets.as_float(record.split.images[numbers]), record.split.labels[numbers]
   key = seeds.key(seeds.key(record.seed, restart, "restart"), numbers[0], "evaluation")
   began = time.monotonic()
-  found = attack(source or record.model, tf.constant(natural), tf.constant(labels), seed=key).numpy()
+  found = attack(source or record.model, tf.constant(natural), tf.constant(labels),
+                 seed=key).numpy()
   breaks = verify.is_adversarial(record.model, natural, found, labels, record.epsilon)
   record.add(name, numbers, found, breaks, time.monotonic() - began)
 

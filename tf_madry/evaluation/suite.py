@@ -24,8 +24,8 @@ ROW = "{:<16}{:>10}{:>9}{:>10}  {:<19}{:>9}"
 class Result:
   """What the suite left standing of n examples. Accuracies are in [0, 1], intervals 95 % (Wilson).
 
-  `members` has an object for each attack: how many examples it was tried on and broke, the accuracy under it and those
-  before it, and its seconds. `warnings` are signs of masked gradients.
+  `members` has an object for each attack: how many examples it was tried on and broke, the accuracy
+  under it and those before it, and its seconds. `warnings` are signs of masked gradients.
   """
 
   attack: str
@@ -54,16 +54,20 @@ def plan(suite: Ensemble, num_classes: int, source: Model | None = None) -> Plan
   comparisons = [
       Comparison(gradient[1:], gradient[:1], "withstood APGD on cross-entropy and fell to "
                  f"{' or '.join(gradient[1:])} PGD, on other losses"),
-      Comparison(blind, gradient, f"withstood the gradient attacks and fell to {' or '.join(blind)}, "
+      Comparison(blind, gradient,
+                 f"withstood the gradient attacks and fell to {' or '.join(blind)}, "
                  "which sees no gradient")]
   return Plan({name: Trial(attack, source=source) for name, attack in members.items()},
-              [Row(name, names[:number + 1]) for number, name in enumerate(names)], comparisons, notes)
+              [Row(name, names[:number + 1]) for number, name in enumerate(names)], comparisons,
+              notes)
 
 
-def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, source: LoadedModel | None = None,
+def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *,
+        source: LoadedModel | None = None,
         batch_size: int = 200, seed: int = 0, folder: str | None = None,
         say: Callable[[str], None] = print) -> tuple[Result, np.ndarray]:
-  """Runs the suite; accuracy is the share of examples that the model gets right under every one of its attacks.
+  """Runs the suite; accuracy is the share of examples that the model gets right under every one of
+  its attacks.
 
   Args:
     loaded: the model.
@@ -73,17 +77,20 @@ def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, source: 
     batch_size, seed, folder, say: as for `runner.run`.
 
   Returns:
-    (`Result`, float32 array of adversarial images where the suite found one and natural images elsewhere).
+    (`Result`, float32 array of adversarial images where the suite found one and natural images
+    elsewhere).
 
   Raises:
     UserError: the folder cannot be written, or another run has it.
   """
   classes = num_classes(loaded.model, datasets.as_float(split.images[:1]))
   table = plan(suite, classes, source and source.model)
-  record = runner.run(table, loaded.model, split, epsilon=suite.epsilon, seed=seed, batch_size=batch_size,
-                      folder=folder, say=say, headings=_headings, line=lambda row, record: _line(*_member(row, record)))
+  record = runner.run(table, loaded.model, split, epsilon=suite.epsilon, seed=seed,
+                      batch_size=batch_size, folder=folder, say=say, headings=_headings,
+                      line=lambda row, record: _line(*_member(row, record)))
   members = [_member(row, record)[0] for row in table.rows]
-  n, natural, adversarial = len(split), float(record.right.mean()), float(record.standing(*table.trials).mean())
+  n, natural = len(split), float(record.right.mean())
+  adversarial = float(record.standing(*table.trials).mean())
   warnings = [] if source else masking.signs(record, table.comparisons)
   return Result(repr(suite), n, natural, wilson(natural, n), adversarial, wilson(adversarial, n),
                 record.seconds(*table.trials), members, warnings), record.adversarial
@@ -92,22 +99,26 @@ def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, source: 
 def evaluate(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, batch_size: int = 200,
              seed: int = 0) -> accuracy.Result:
   """As `run`, without a record and without a word, as a result like that of a single attack."""
-  result, adversarial = run(loaded, suite, split, batch_size=batch_size, seed=seed, say=lambda line: None)
+  result, adversarial = run(loaded, suite, split, batch_size=batch_size, seed=seed,
+                            say=lambda line: None)
   natural_loss, adversarial_loss = (
       float(np.concatenate([score(loaded.model, tf.constant(images[start:start + batch_size]),
                                   tf.constant(split.labels[start:start + batch_size]))[1]
                             for start in range(0, len(split), batch_size)]).mean(dtype=np.float64))
       for images in (datasets.as_float(split.images), adversarial))
-  return accuracy.Result(result.attack, result.n, result.natural_accuracy, result.natural_interval, natural_loss,
-                         result.adversarial_accuracy, result.adversarial_interval, adversarial_loss, result.seconds)
+  return accuracy.Result(result.attack, result.n, result.natural_accuracy, result.natural_interval,
+                         natural_loss,
+                         result.adversarial_accuracy, result.adversarial_interval, adversarial_loss,
+                         result.seconds)
 
 
 def lines(result: Result) -> Iterator[str]:
   """The end of the report: a `Result` as lines of text."""
   yield (f"under the suite: {result.adversarial_accuracy:.2%}  (95 % interval "
-         f"{percent_interval(result.adversarial_interval)}, n = {result.n:,}); {duration(result.seconds)}, "
-         "compiling included")
-  yield "every example that counts as broken was verified in float32: within ε + 1e-6, in [0, 1], misclassified"
+         f"{percent_interval(result.adversarial_interval)}, n = {result.n:,}); "
+         f"{duration(result.seconds)}, compiling included")
+  yield ("every example that counts as broken was verified in float32: within ε + 1e-6, in [0, 1], "
+         "misclassified")
   yield from masking.lines(result.warnings)
 
 
@@ -121,10 +132,12 @@ def _headings(record: Record):
 def _member(row: Row, record: Record):
   """(what `Result.members` says of the last attack of a row, number of examples)."""
   return {"name": row.name, "tried": int(record.standing(*row.trials[:-1]).sum()),
-          "broken": int(record.broken(row.name).sum()), "accuracy": float(record.standing(*row.trials).mean()),
+          "broken": int(record.broken(row.name).sum()),
+          "accuracy": float(record.standing(*row.trials).mean()),
           "seconds": record.seconds(row.name)}, len(record.right)
 
 
 def _line(member, n):
-  return ROW.format(member["name"], f"{member['tried']:,}", f"{member['broken']:,}", f"{member['accuracy']:.2%}",
+  return ROW.format(member["name"], f"{member['tried']:,}", f"{member['broken']:,}",
+                    f"{member['accuracy']:.2%}",
                     percent_interval(wilson(member["accuracy"], n)), duration(member["seconds"]))

@@ -22,7 +22,8 @@ def allowed(natural: np.ndarray, found: np.ndarray, epsilon: float) -> np.ndarra
   """
   # In float64: the difference of two float32 numbers would be rounded again.
   distance = np.abs(found.astype(np.float64) - natural).max((1, 2, 3))
-  return (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2, 3)) & (found <= 1).all((1, 2, 3))
+  return (distance <= epsilon + TOLERANCE) & (found >= 0).all((1, 2,
+                                                               3)) & (found <= 1).all((1, 2, 3))
 
 
 def is_adversarial(model: Model, natural: np.ndarray, found: np.ndarray, labels: np.ndarray,

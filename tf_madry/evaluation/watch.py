@@ -20,8 +20,8 @@ POLL_SECONDS = 2.0
 Evaluation = Callable[[loading.LoadedModel, Split], accuracy.Result]
 
 
-def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split: str, num_examples: int | None, *,
-          seed: int) -> None:
+def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split: str,
+          num_examples: int | None, *, seed: int) -> None:
   """Measures each new checkpoint until Ctrl-C, and writes into model_dir/eval for TensorBoard.
 
   Args:
@@ -32,14 +32,16 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
     seed: of the attack, for what is printed.
 
   Raises:
-    UserError: there is no such directory, it is one of the challenge's or cannot be written, or what is asked for is not
-      to be had.
+    UserError: there is no such directory, it is one of the challenge's or cannot be written, or
+      what is asked for is not to be had.
   """
   require(os.path.isdir(model_dir), "model_dir", model_dir, "a directory that train.py writes to")
-  require(checkpoints.list_paths(model_dir) or not tf1.find_checkpoint(model_dir), "model_dir", model_dir,
-          "a directory that train.py writes to; the checkpoints of the challenge's code are evaluated without --watch")
-  # What is wrong is said now, not when there is a checkpoint. A run that has not written its config yet may be the
-  # paper's.
+  require(checkpoints.list_paths(model_dir) or not tf1.find_checkpoint(model_dir), "model_dir",
+          model_dir,
+          "a directory that train.py writes to; the checkpoints of the challenge's code are "
+          "evaluated without --watch")
+  # What is wrong is said now, not when there is a checkpoint. A run that has not written its config
+  # yet may be the paper's.
   path = os.path.join(model_dir, "config.json")
   config, _ = configs.resolve({}, path=path if os.path.exists(path) else None)
   choose_split(config.training.dataset, split, num_examples)
@@ -64,13 +66,15 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
 
 
 def _checkpoints(model_dir):
-  """Yields the newest checkpoint as a `LoadedModel`, then each newer one as it appears, without an end."""
+  """Yields the newest checkpoint as a `LoadedModel`, then each newer one as it appears, without an
+  end."""
   seen, waiting = None, False
   while True:
     newest = next(iter(checkpoints.list_paths(model_dir)), None)
     if newest in (None, seen):
       if not waiting:
-        print("no checkpoint yet, waiting" if newest is None else "waiting for the next checkpoint", flush=True)
+        print("no checkpoint yet, waiting" if newest is None else "waiting for the next checkpoint",
+              flush=True)
       waiting = True
       time.sleep(POLL_SECONDS)
       continue
@@ -89,7 +93,8 @@ def _summary_writer(folder):
 
 
 def _summarise(writer, step, result):
-  # Under the challenge's tags: adversarial values twice, to lie over the training curve and over other runs.
+  # Under the challenge's tags: adversarial values twice, to lie over the training curve and over
+  # other runs.
   with writer.as_default(step=step):
     for suffix in ("adv eval", "adv"):
       tf.summary.scalar(f"xent {suffix}", result.adversarial_loss)
