@@ -9,6 +9,7 @@ leaderboard.
 import dataclasses
 import itertools
 import os
+import sys
 
 from absl import flags
 
@@ -21,12 +22,12 @@ SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "split", "model_dir",
           "batch_size"}
 MODES = {
-    "attack": {*ATTACK, "checkpoint", "source", "save_attack", "json"},
+    "attack": {*ATTACK, "checkpoint", "source", "save_attack", "record", "json"},
     "watch": {*ATTACK, "watch"},
     "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint",
                     "batch_size", "json"},
     "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "split", "source",
-                    "model_dir", "checkpoint", "batch_size", "json"},
+                    "model_dir", "checkpoint", "batch_size", "record", "json"},
 }
 OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 
@@ -53,6 +54,8 @@ flags.DEFINE_string("save_attack", None,
 flags.DEFINE_string("attack_file", None, "verify and evaluate a .npy file of attacked test images")
 flags.DEFINE_string("predictions", "pred.npy", "where --attack_file writes what the model saw")
 flags.DEFINE_boolean("leaderboard", False, "run the rows of the challenge's white-box leaderboard")
+flags.DEFINE_string("record", None, "where the suite and the leaderboard keep what they found "
+                                    "(the model directory)")
 flags.DEFINE_string("markdown", None, "write the leaderboard to this file as well")
 flags.DEFINE_string("json", None, "write the result to this file as well")
 flags.DEFINE_boolean("watch", False, "evaluate each new checkpoint as it appears, until Ctrl-C")
@@ -67,14 +70,22 @@ def main():
   if mode == "watch":
     watch.watch(FLAGS.model_dir, prepare_watch, FLAGS.split, FLAGS.num_examples, seed=FLAGS.seed)
     return 0
+  if FLAGS.save_attack and FLAGS.num_examples is not None:
+    from tf_madry import checkpoints
+    home = checkpoints.home(FLAGS.checkpoint) if FLAGS.checkpoint else FLAGS.model_dir
+    whole = len(load.choose_split(load.run_config(home).training.dataset, "test"))
+    require(FLAGS.num_examples == whole, "save_attack", FLAGS.save_attack,
+            f"only with the whole test split: without --num_examples, or with {whole}")
   loaded = loading.load_model(FLAGS.checkpoint or FLAGS.model_dir)
   sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
   split = load.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
-  result = run(loaded, split, sources)
+  result, lines = run(loaded, split, sources)
+  # Before anything is said: a result is not to be lost with a terminal that goes.
   if FLAGS.json:
     settings = {name: FLAGS[name].value for name in ("seed", "batch_size") if name in MODES[mode]}
     report.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
+  say("\n".join(lines))
   return 0
 
 
@@ -96,9 +107,10 @@ def check_flags():
           "1 with --attack suite")
   require(len(FLAGS.source) <= 1 or mode == "leaderboard", "source", ", ".join(FLAGS.source),
           "one model")
-  whole = FLAGS.split == "test" and FLAGS.num_examples is None
-  require(whole or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
-          "only with the whole test split, without --num_examples")
+  require(FLAGS.split == "test" or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
+          "only with the whole test split")
+  require(FLAGS.record is None or mode == "leaderboard" or FLAGS.attack == "suite", "record",
+          FLAGS.record, "a folder, with --attack suite and --leaderboard")
   require(FLAGS.attack_file != "", "attack_file", FLAGS.attack_file, "the path of a .npy file")
   paths = {name: FLAGS[name].value for name in (*OUTPUTS, "attack_file")
            if name in MODES[mode] and FLAGS[name].value is not None}
@@ -148,52 +160,61 @@ def epsilon_of(config):
 
 
 def run_attack(loaded, split, sources):
-  """One attack, or an ensemble."""
+  """One attack, or an ensemble; returns its result, and what there is to say of it."""
   import numpy as np
 
-  from tf_madry import attacks, checkpoints
+  from tf_madry import attacks
   from tf_madry.evaluation import accuracy, attack_files, report, suite
   attack = make_attack(loaded.config, target=loaded.model)
   title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
   if FLAGS.attack in attacks.ENSEMBLES:
     say(f"{title}; {attack}")
-    folder = os.path.join(checkpoints.home(loaded.path), FLAGS.attack)
-    result, adversarial = suite.run(loaded, attack, split, **how, folder=folder, say=say)
-    say("\n".join(suite.lines(result)))
+    result, adversarial = suite.run(loaded, attack, split, **how, say=say,
+                                    folder=record_folder(loaded, FLAGS.attack))
+    lines = [*suite.lines(result)]
   else:
     adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
     result = accuracy.run(loaded, attack, split, **how, adversarial=adversarial)
-    say("\n".join(accuracy.lines(result, title)))
+    lines = [*accuracy.lines(result, title)]
   if FLAGS.save_attack:
     attack_files.write_attack(FLAGS.save_attack, adversarial)
-    say(f"saved {FLAGS.save_attack}")
-  return result
+    lines.append(f"saved {FLAGS.save_attack}")
+  return result, lines
 
 
 def run_attack_file(loaded, split, sources):
-  """The challenge's run_attack."""
+  """The challenge's run_attack; returns as `run_attack`."""
   from tf_madry.evaluation import attack_files
   result, perturbed, predictions = attack_files.evaluate_file(
       loaded, FLAGS.attack_file, split, epsilon_of(loaded.config), batch_size=FLAGS.batch_size)
   attack_files.write_predictions(FLAGS.predictions, predictions)
-  say("\n".join([*attack_files.lines(result, perturbed), f"saved {FLAGS.predictions}"]))
-  return result
+  return result, [*attack_files.lines(result, perturbed), f"saved {FLAGS.predictions}"]
 
 
 def run_leaderboard(loaded, split, sources):
-  """The standard rows, beside the published ones."""
-  from tf_madry import checkpoints
+  """The standard rows, beside the published ones; returns as `run_attack`."""
   from tf_madry.evaluation import leaderboard, report
   title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   say(title)
   result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources,
                            batch_size=FLAGS.batch_size, seed=FLAGS.seed, say=say,
-                           folder=os.path.join(checkpoints.home(loaded.path), "leaderboard"))
-  say("\n".join(leaderboard.lines(result)))
+                           folder=record_folder(loaded, "leaderboard"))
   if FLAGS.markdown:
     leaderboard.write_markdown(FLAGS.markdown, result, title)
-  return result
+  return result, leaderboard.lines(result)
+
+
+def record_folder(loaded, name):
+  """Where the record is kept: as --record says, or in the model directory; None: nowhere."""
+  from tf_madry import checkpoints
+  from tf_madry.runtime import files
+  folder = FLAGS.record or os.path.join(checkpoints.home(loaded.path), name)
+  if FLAGS.record or files.can_hold(folder):
+    return folder
+  print(f"note: {folder!r} cannot be written: no record is kept, and a stop loses all; --record "
+        "takes another folder", file=sys.stderr)
+  return None
 
 
 def say(text):

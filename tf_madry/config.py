@@ -297,8 +297,8 @@ def read_file(path: str) -> tuple[dict, list[str]]:
       challenge know, or a value of the wrong type.
   """
   try:
-    with open(path, encoding="utf-8") as file:
-      given = json.load(file)
+    with open(path, "rb") as file:
+      given = json.loads(file.read())  # UTF-8, -16 or -32, with a byte-order mark or without
   except OSError as error:
     raise UserError(f"config {path!r} cannot be read: {error.strerror}") from error
   except ValueError as error:

@@ -108,8 +108,8 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
 
 
 def run(loaded: LoadedModel, split: datasets.Split, epsilon: float, *,
-        sources: Sequence[LoadedModel] = (),
-        batch_size: int = 200, seed: int = 0, folder: str, say: Callable[[str], None] = print,
+        sources: Sequence[LoadedModel] = (), batch_size: int = 200, seed: int = 0,
+        folder: str | None, say: Callable[[str], None] = print,
         **quick: int) -> Result:
   """Runs every row of the table; a row's accuracy is the minimum over its attacks, example by
   example.

@@ -12,8 +12,9 @@ from tf_madry import config as configs
 from tf_madry.datasets import Split
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import accuracy, report
-from tf_madry.evaluation.load import choose_split
+from tf_madry.evaluation.load import choose_split, run_config
 from tf_madry.models import loading, tf1
+from tf_madry.runtime import files
 
 POLL_SECONDS = 2.0
 
@@ -40,10 +41,8 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
           model_dir,
           "a directory that train.py writes to; the checkpoints of the challenge's code are "
           "evaluated without --watch")
-  # What is wrong is said now, not when there is a checkpoint. A run that has not written its config
-  # yet may be the paper's.
-  path = os.path.join(model_dir, "config.json")
-  config, _ = configs.resolve({}, path=path if os.path.exists(path) else None)
+  # What is wrong is said now, not when there is a checkpoint.
+  config = run_config(model_dir)
   choose_split(config.training.dataset, split, num_examples)
   prepare(config)
   writer = _summary_writer(os.path.join(model_dir, "eval"))
@@ -86,6 +85,9 @@ def _checkpoints(model_dir):
 
 
 def _summary_writer(folder):
+  if not files.can_hold(folder):
+    print(f"note: {folder!r} cannot be written: nothing is kept for TensorBoard", file=sys.stderr)
+    return tf.summary.create_noop_writer()
   try:
     return tf.summary.create_file_writer(folder)
   except tf.errors.OpError as error:

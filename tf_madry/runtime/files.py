@@ -85,6 +85,13 @@ def output(name: str, path: str) -> Iterator[BinaryIO]:
     raise UserError(f"{name} {path!r} cannot be written: {error.strerror or error}") from error
 
 
+def can_hold(folder: str) -> bool:
+  """Whether files can be put into a folder, which need not be there yet."""
+  missing = _missing(folder)
+  place = os.path.dirname(missing[-1]) if missing else folder
+  return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
+
+
 def remove_temporary(folder: str) -> None:
   """Removes what killed writers left behind in a folder where this process alone writes, and nobody else keeps files."""
   for name in os.listdir(folder):
