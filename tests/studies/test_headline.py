@@ -20,7 +20,8 @@ def test_some_are_run_to_the_end_and_others_extrapolated(tmp_path, monkeypatch):
 
   def attack(lab, network):
     attacked.append(network.name)
-    return {"n": 8, "natural": 0.98, "pgd": 0.9, "suite": 0.88, "suite_seconds": 1000.0, "warnings": []}
+    return {"n": 8, "natural": 0.98, "pgd": 0.9, "suite": 0.88, "suite_seconds": 1000.0,
+            "warnings": []}
 
   monkeypatch.setattr(headline, "_attacked", attack)
   lab = tiny(tmp_path, slice=3, headline_n=8)
@@ -28,18 +29,23 @@ def test_some_are_run_to_the_end_and_others_extrapolated(tmp_path, monkeypatch):
   data = headline.collect(tiny(tmp_path, slice=3, headline_n=8, runs=(done.folder,)))
   rows = {row["name"]: row for row in data["recipes"]}
   assert {name: (row["steps"], row["full_steps"]) for name, row in rows.items()} == {
-    headline.METHOD: (3, 3), "challenge": (3, 6), "paper": (3, 6), "fast": (6, 6), done.name: (3, 3)}
+    headline.METHOD: (3, 3), "challenge": (3, 6), "paper": (3, 6), "fast": (6, 6),
+    done.name: (3, 3)}
   assert attacked == [lab.network(k=8).name, *attacked[1:]] and len(attacked) == 3
   assert rows["fast"]["full_seconds"] == rows["fast"]["seconds"]
-  assert len(rows["fast"]["curve"]) == 6 and len(rows[headline.METHOD]["curve"]) == 1 and not rows[done.name]["curve"]
+  points = {name: len(row["curve"]) for name, row in rows.items()}
+  assert points == {"fast": 6, headline.METHOD: 1, done.name: 0, "challenge": 0, "paper": 0}
   findings = headline.findings(data, SETTINGS | {"headline_n": 8})
-  assert ["extrapolated from 3 steps" in line[2] for line in findings.tables[0].rows] == [False, True, True] + 4 * [False]
+  assert ["extrapolated from 3 steps" in line[2]
+          for line in findings.tables[0].rows] == [False, True, True] + 4 * [False]
   assert findings.claims[0].seen is None  # there are no eight GPUs
   report.draw(str(tmp_path), findings, SETTINGS)
-  assert {"headline.png", "headline.svg", "headline.csv", "headline_curve.csv"} <= set(os.listdir(tmp_path))
+  assert {"headline.png", "headline.svg", "headline.csv",
+          "headline_curve.csv"} <= set(os.listdir(tmp_path))
 
 
 @pytest.mark.parametrize(("accuracy", "n", "natural", "seen"), [
-    (0.884, 1_000, 0.98, None), (0.87, 10_000, 0.98, False), (0.9, 10_000, 0.98, True), (0.9, 10_000, 0.96, False)])
+    (0.884, 1_000, 0.98, None), (0.87, 10_000, 0.98, False), (0.9, 10_000, 0.98, True),
+    (0.9, 10_000, 0.96, False)])
 def test_an_interval_that_holds_the_aim_decides_nothing(accuracy, n, natural, seen):
   assert headline.reaches(accuracy, n, 0.885, natural) is seen

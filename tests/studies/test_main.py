@@ -13,7 +13,8 @@ from tf_madry.studies.output import results
 
 
 def command(*arguments, cwd):
-  run = subprocess.run([sys.executable, "-m", "tf_madry.studies", *arguments], cwd=cwd, capture_output=True, text=True,
+  run = subprocess.run([sys.executable, "-m", "tf_madry.studies", *arguments], cwd=cwd,
+                       capture_output=True, text=True,
                        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
   return run.returncode, run.stdout, run.stderr
 
@@ -21,11 +22,14 @@ def command(*arguments, cwd):
 def test_a_study_can_be_drawn_again_without_its_networks(tmp_path):
   found = results.Results(SETTINGS | {"k_list": [1, 4, 8, 128]}, {}, 61.0, paper_cells())
   results.save(str(tmp_path), "transfer", found)
-  code, output, _ = command("transfer", "--plot_only", "--out=.", "--k_list=1,4,8,128", cwd=tmp_path)
+  code, output, _ = command("transfer", "--plot_only", "--out=.", "--k_list=1,4,8,128",
+                            cwd=tmp_path)
   assert code == 0 and "## Transfer: Table 1" in output
-  assert sorted(os.listdir(tmp_path)) == ["transfer.csv", "transfer.json", "transfer.png", "transfer.svg"]
+  assert sorted(os.listdir(tmp_path)) == ["transfer.csv", "transfer.json", "transfer.png",
+                                          "transfer.svg"]
   code, _, errors = command("transfer", "--plot_only", "--out=.", "--seed=1", cwd=tmp_path)
-  assert code == 2 and "holds transfer with seed 0, not 1" in errors and len(errors.splitlines()) == 1
+  assert code == 2 and len(errors.splitlines()) == 1
+  assert "holds transfer with seed 0, not 1" in errors
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -7,6 +7,8 @@ from tf_madry.evaluation import accuracy
 from tf_madry.studies import power, transfer
 from tf_madry.training import loop
 
+BALANCE = ("κ = 8 is the balance point: stronger attackers in training make nothing more robust,")
+
 
 def verdicts(k_list, adversarial):
   claims = power.findings(power_data(k_list, adversarial), SETTINGS | {"k_list": k_list}).claims
@@ -27,14 +29,16 @@ def test_the_papers_numbers_give_the_papers_verdicts():
 def test_a_network_that_stands_is_not_called_broken_and_equal_is_not_what_cannot_be_told_apart():
   said = verdicts((4, 8, 32), lambda k, attacker: {4: 0.9, 8: 0.94, 32: 0.95}[k])
   assert said["The network with κ = 4 is not robust to κ = 128."] is False
-  assert said["The network with κ = 4 reaches near 100 % on test images under κ = 4 (Figures 4c, 4d)."] is False
-  assert said["In the network with κ = 4 a stronger attacker does worse than a weaker one (Figure 4d)."] is False
-  assert said["κ = 8 is the balance point: stronger attackers in training make nothing more robust,"] is True
+  assert said["The network with κ = 4 reaches near 100 % on test images under κ = 4 (Figures 4c, "
+              "4d)."] is False
+  assert said["In the network with κ = 4 a stronger attacker does worse than a weaker one (Figure "
+              "4d)."] is False
+  assert said[BALANCE] is True
   assert said["… and weaker ones make networks less robust (κ = 4)."] is True
   better = verdicts((8, 32), lambda k, attacker: {8: 0.9, 32: 0.95}[k])
-  assert better["κ = 8 is the balance point: stronger attackers in training make nothing more robust,"] is False
+  assert better[BALANCE] is False
   near = verdicts((8, 32), lambda k, attacker: {8: 0.9, 32: 0.92}[k])
-  assert near["κ = 8 is the balance point: stronger attackers in training make nothing more robust,"] is None
+  assert near[BALANCE] is None
 
 
 def test_what_was_not_trained_was_not_tested():
@@ -42,7 +46,8 @@ def test_what_was_not_trained_was_not_tested():
   seen = {claim.claim: claim.seen for claim in found.claims}
   assert seen["Networks with κ = 16 to 128 are robust to all attackers,"] is None
   assert seen["… and weaker ones make networks less robust (κ = 4)."] is None
-  assert any("κ = 2, 4, 16, 32, 64, 128: what the paper says of them is not tested" in note for note in found.notes)
+  assert any("κ = 2, 4, 16, 32, 64, 128: what the paper says of them is not tested" in note
+             for note in found.notes)
 
 
 def test_networks_and_measurements_are_made_once(tmp_path, monkeypatch):
@@ -58,7 +63,8 @@ def test_networks_and_measurements_are_made_once(tmp_path, monkeypatch):
   monkeypatch.setattr(loop, "train", forbidden)
   cells = transfer.collect(tiny(tmp_path))["cells"]  # of the same networks
   by = {(row["k"], row["attacker"]): row for row in data["final"]}
-  assert [cell["right"] for cell in cells if cell["source"] == cell["target"]] == [by[k, k]["right"] for k in (1, 2)]
+  assert [cell["right"] for cell in cells
+          if cell["source"] == cell["target"]] == [by[k, k]["right"] for k in (1, 2)]
   monkeypatch.setattr(accuracy, "evaluate", forbidden)
   again = tiny(tmp_path)
   assert power.collect(again) == data

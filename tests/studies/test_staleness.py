@@ -55,7 +55,8 @@ def test_stale_accuracy_that_collapses_as_the_rate_falls_is_told():
     if row["s"] == 64:
       row["curve"] = curve(lambda step: 0.0, lambda step: 0.66 if step < 70 else 0.03)
   notes = staleness.findings(data, STALE).notes
-  assert any("With s = 64 stale accuracy itself falls from 66% at step 10 to 3% at the end" in note for note in notes)
+  assert any("With s = 64 stale accuracy itself falls from 66% at step 10 to 3% at the end" in note
+             for note in notes)
 
 
 @pytest.mark.parametrize("first", [0, 1, 3, 6, 7])

@@ -17,7 +17,8 @@ def test_what_is_the_unit_of_staleness(holds, seen):
 
 
 def test_a_unit_that_three_rates_show_is_seen():
-  data = takeoff_data(lambda rate, s: rate * s < 0.033, rates=(3e-4, 5e-4, 7e-4), s_list=(0, 32, 40, 50, 60, 70, 90, 105, 120))
+  data = takeoff_data(lambda rate, s: rate * s < 0.033, rates=(3e-4, 5e-4, 7e-4),
+                      s_list=(0, 32, 40, 50, 60, 70, 90, 105, 120))
   assert [claim.seen for claim in takeoff.findings(data, SETTINGS).claims] == [True, True]
 
 

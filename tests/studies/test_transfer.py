@@ -17,15 +17,19 @@ def test_the_papers_table_shows_gradient_shattering_where_the_paper_says():
   printed = [[float(cell[:-1]) / 100 for cell in line.split()] for line in TABLE_1.splitlines()]
   assert [[transfer.PAPER[target][source] for source in k_list] for target in k_list] == [
     pytest.approx(line) for line in printed]
-  assert transfer.shattered(paper_cells()["cells"]) == {(target, source) for target in (1, 4) for source in k_list}
+  assert transfer.shattered(paper_cells()["cells"]) == {(target, source) for target in (1, 4)
+                                                        for source in k_list}
   found = transfer.findings(paper_cells(), SETTINGS | {"k_list": k_list})
   assert [claim.seen for claim in found.claims] == [True] * 4
   assert found.tables[0].rows[0][1].endswith(" (98.55%)**")
 
 
-@pytest.mark.parametrize(("k_list", "seen"), [((1, 4, 8), [True, True, True, None]), ((1, 8), [True, None, True, None])])
+@pytest.mark.parametrize(("k_list", "seen"),
+                         [((1, 4, 8), [True, True, True, None]),
+                          ((1, 8), [True, None, True, None])])
 def test_what_was_not_trained_was_not_tested(k_list, seen):
-  cells = [cell for cell in paper_cells()["cells"] if {cell["target"], cell["source"]} <= set(k_list)]
+  cells = [cell for cell in paper_cells()["cells"]
+           if {cell["target"], cell["source"]} <= set(k_list)]
   found = transfer.findings({"cells": cells}, SETTINGS | {"k_list": k_list})
   assert [claim.seen for claim in found.claims] == seen
   assert any("128: what the paper says of them is not tested" in note for note in found.notes)
@@ -33,6 +37,7 @@ def test_what_was_not_trained_was_not_tested(k_list, seen):
 
 @pytest.mark.parametrize(("black_box", "marked"), [(0.92, False), (0.8, True), (0.98, False)])
 def test_a_little_less_than_white_box_is_no_shattering(black_box, marked):
-  cells = [{"target": target, "source": source, "attack_k": target, **row(0.93 if source == target else black_box)}
+  cells = [{"target": target, "source": source, "attack_k": target,
+            **row(0.93 if source == target else black_box)}
            for target in (8, 32) for source in (8, 32)]
   assert bool(transfer.shattered(cells)) is marked

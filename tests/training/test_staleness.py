@@ -34,7 +34,9 @@ def same(left, right):
 
 
 class Diary:
-  """A step that writes down what happens: `crafted`, numbers of batches; `learnt`, the images trained on."""
+  """A step that writes down what happens: `crafted`, numbers of batches; `learnt`, the images
+  trained on.
+  """
 
   def __init__(self, learner):
     self._learner, self._step, self.crafted, self.learnt = learner, AdversarialStep(learner), [], []
@@ -67,14 +69,17 @@ def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tm
     crafted_at, images = made[step]
     assert time_step - 1 - crafted_at == size
     natural = datasets.as_float(dataset.train.images[batches.indices(step)])
-    assert np.abs(diary.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6  # half a level of the byte it was kept in
+    # Half a level of the byte it was kept in.
+    assert np.abs(diary.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6
     assert np.abs(diary.learnt[-1] - natural).max() <= 0.33 + 1e-6
     assert diary.learnt[-1].min() >= 0 and diary.learnt[-1].max() <= 1
   assert len(diary.crafted) == 5 + size
 
 
 class Judge(Diary):
-  """Also writes down accuracies before each update, in float32: `fresh`, of every batch crafted, and `stale`."""
+  """Also writes down accuracies before each update, in float32: `fresh`, of every batch crafted,
+  and `stale`.
+  """
 
   def __init__(self, learner):
     super().__init__(learner)
@@ -101,7 +106,8 @@ def test_accuracies_are_of_the_weights_in_float32_and_of_all_steps_of_a_line(tmp
   for step in range(4):
     while stepper(step) is None:
       pass
-    first = step - step % 2  # of those that a line speaks of; a summary in between takes nothing from it
+    # Of those that a line speaks of; a summary in between takes nothing from it.
+    first = step - step % 2
     assert stepper.report() == pytest.approx({"fresh_accuracy": np.mean(judge.fresh[first + 1:]),
                                              "stale_accuracy": np.mean(judge.stale[first:])})
     if step % 2:
@@ -121,7 +127,8 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
   assert np.abs(straight["staleness/queue"]).max() == linf.LEVELS
   train(tmp_path / "stopped", steps=3, staleness=2)
   assert same(train(tmp_path / "stopped", steps=7, staleness=2), straight)
-  rows = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
+  rows = [json.loads(line) for line in (tmp_path / "stopped"
+                                        / "metrics.jsonl").read_text().splitlines()]
   assert [row["step"] for row in rows] == [2, 3, 4, 6, 7]
   assert all(0 <= row["fresh_accuracy"] <= 1 and 0 <= row["stale_accuracy"] <= 1 for row in rows)
 
@@ -130,7 +137,8 @@ def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path):
   every, dataset = 3, datasets.load()
   learner = Learner(config(tmp_path, staleness_reload=every), dataset)
   batches, judge = datasets.Batches(len(dataset.train), 8, 0), Judge(learner)
-  stepper, plain, weights = staleness.Reloading(learner, judge, batches), Learner(learner.config, dataset), []
+  stepper, plain, weights = staleness.Reloading(learner, judge, batches), Learner(learner.config,
+                                                                                  dataset), []
   craft = AdversarialStep(plain).craft
   for step in range(2 * every):
     weights.append(learner.trained.get_weights())
@@ -160,13 +168,15 @@ def test_a_run_that_reloads_and_is_resumed_ends_as_one_that_was_never_stopped(tm
 
 def test_a_queue_and_a_reload_are_not_simulated_at_once(tmp_path):
   code, output = run("train.py", "--staleness=4", "--staleness_reload=4", cwd=tmp_path)
-  assert code == 2 and output.startswith("error: staleness_reload is 4, accepted: 0 with a staleness of its own")
+  assert code == 2 and output.startswith("error: staleness_reload is 4, accepted: 0 with a "
+                                         "staleness of its own")
 
 
 def test_a_stop_while_the_queue_is_filled_loses_nothing(tmp_path):
   path = tmp_path / "settings.json"
   path.write_text(json.dumps(SMALL))
-  process = start("train.py", f"--config={path}", f"--model_dir={tmp_path / 'run'}", "--staleness=100000",
+  process = start("train.py", f"--config={path}", f"--model_dir={tmp_path / 'run'}",
+                  "--staleness=100000",
                   "--steps=3", cwd=tmp_path)
   until(lambda: (tmp_path / "run" / "config.json").exists())
   process.send_signal(signal.SIGINT)
@@ -190,10 +200,12 @@ def test_without_a_ball_nothing_is_perturbed(tmp_path):
 
 def test_minutes_are_not_for_a_queue_that_has_to_be_filled(tmp_path):
   code, output = run("train.py", "--staleness=4", "--minutes=1", cwd=tmp_path)
-  assert (code, output) == (2, "error: minutes is 1.0, accepted: nothing when there is a staleness\n")
+  assert (code, output) == (2, "error: minutes is 1.0, accepted: nothing when there is a "
+                               "staleness\n")
 
 
 def test_asynchronous_training_has_a_staleness_of_its_own(tmp_path):
   code, output = run("async_train.py", "--staleness=4", cwd=tmp_path)
-  assert (code, output) == (2, "error: staleness is 4, accepted: 0 in async_train.py, which measures it; "
+  assert (code, output) == (2, "error: staleness is 4, accepted: 0 in async_train.py, which "
+                               "measures it; "
                                "train.py simulates it\n")

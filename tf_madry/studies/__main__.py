@@ -1,4 +1,6 @@
-"""Runs a study: `python -m tf_madry.studies power --scale 0.1`, or `… report` for a report of all that were run."""
+"""Runs a study: `python -m tf_madry.studies power --scale 0.1`, or `… report` for a report of all
+that were run.
+"""
 
 import dataclasses
 import typing
@@ -14,12 +16,16 @@ from tf_madry.studies import STUDIES
 from tf_madry.studies.lab.options import Options
 
 REPORT = "report"
-RENAMED = {"learning_rate": "rates"}  # the flag that a setting comes from, where that has another name
+# The flag that a setting comes from, where that has another name.
+RENAMED = {"learning_rate": "rates"}
 
 
 def _define_flags():
-  flags.DEFINE_string("out", "studies", "folder for networks, numbers and plots; what is there is not done again")
-  flags.DEFINE_boolean("plot_only", False, "draw again what was measured; other flags may only say what was measured with")
+  flags.DEFINE_string("out", "studies",
+                      "folder for networks, numbers and plots; what is there is not done again")
+  flags.DEFINE_boolean("plot_only", False,
+                       "draw again what was measured; other flags may only say what was measured "
+                       "with")
   for field in dataclasses.fields(Options):
     name, help_text, kind = field.name, field.metadata["help"], _kind(field)
     if name == "precision":
@@ -39,7 +45,8 @@ def _kind(field: dataclasses.Field) -> Callable[[str], Any]:
 
 
 def _is_list(field):
-  return any(typing.get_origin(part) is tuple for part in (field.type, *typing.get_args(field.type)))
+  return any(typing.get_origin(part) is tuple
+             for part in (field.type, *typing.get_args(field.type)))
 
 
 _define_flags()
@@ -48,8 +55,10 @@ _define_flags()
 def main(names: list[str]) -> int:
   """Runs the study of this name; returns the exit code."""
   accepted = ", ".join((*STUDIES, REPORT))
-  require(len(names) == 1 and names[0] in (*STUDIES, REPORT), "study", " ".join(names), f"one of {accepted}")
-  name, out, given = names[0], flags.FLAGS.out, {field.name: _value(field) for field in dataclasses.fields(Options)}
+  require(len(names) == 1 and names[0] in (*STUDIES, REPORT), "study", " ".join(names),
+          f"one of {accepted}")
+  name, out, given = names[0], flags.FLAGS.out, {field.name: _value(field)
+                                                 for field in dataclasses.fields(Options)}
   cli.load_tensorflow()
   from tf_madry.studies import study
   from tf_madry.studies.lab import options
@@ -85,7 +94,8 @@ def _value(field):
   try:
     return tuple(map(_kind(field), given))
   except ValueError as error:
-    raise UserError(f"{field.name} is {','.join(given)!r}, accepted: numbers with commas between them") from error
+    raise UserError(f"{field.name} is {','.join(given)!r}, accepted: numbers with commas between "
+                    "them") from error
 
 
 def _collect(name, study, out, chosen, settings):

@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_madry import datasets
 from tf_madry.errors import require
-from tf_madry.studies.lab import packing, recorder
+from tf_madry.studies.lab import packing, recorder, recurrence
 from tf_madry.studies.lab.lab import Lab, final_row
 from tf_madry.studies.lab.network import Network
 from tf_madry.studies.output import curves, plots
@@ -14,40 +14,48 @@ from tf_madry.studies.output.findings import Claim, Figure, Findings, Table, per
 
 OPTIONS = ("long", "learning_rate")
 STALE = 64  # of Figures 6 and 7
-WINDOW = (0.2, 0.9)  # share of training that is looked at: ε has risen, the learning rate has not fallen to nothing yet
+# Share of training that is looked at: ε has risen, the learning rate has not fallen to nothing yet.
+WINDOW = (0.2, 0.9)
 MOST_FRAMES = 512  # at its end; 64 times the 64 steps that a batch waits
-FEWEST_FRAMES = 4  # that have an autocorrelation
-SHOWN_EXAMPLES, SHOWN_FRAMES = 3, 8  # Figure 6 shows one example, 4 times with s = 0 and 8 times with s = 64
+# Figure 6 shows one example, 4 times with s = 0 and 8 times with s = 64.
+SHOWN_EXAMPLES, SHOWN_FRAMES = 3, 8
 SHOWN_EVERY = 3  # frames: together three times the steps that a batch waits with s = 64
 ANIMATED_FRAMES = 40
-SHUFFLES = 200
 
-# §5: the s = 64 network that was trained for 300,000 steps instead of 60,000 caught up "about halfway through training".
+# §5: the s = 64 network that was trained for 300,000 steps instead of 60,000 caught up "about
+# halfway through training".
 PAPER_LONG_STEPS = 300_000
 HALFWAY = (0.25, 0.75)  # shares of training that pass for "about halfway"
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """The perturbations of the same examples at sequential steps, without staleness and with; the long run, if asked for."""
-  _, steps = window(np.arange(lab.options.steps // lab.sizes.frame_every), lab.options.steps, lab.sizes.frame_every)
-  require(len(steps) >= FEWEST_FRAMES, "scale", lab.options.scale,
-          f"more: there are {len(steps)} frames to look for cycles in, and {FEWEST_FRAMES} are the fewest")
+  """The perturbations of the same examples at sequential steps, without staleness and with; the
+  long run, if asked for.
+  """
+  _, steps = window(np.arange(lab.options.steps // lab.sizes.frame_every), lab.options.steps,
+                    lab.sizes.frame_every)
+  require(len(steps) >= recurrence.FEWEST_FRAMES, "scale", lab.options.scale,
+          f"more: there are {len(steps)} frames to look for cycles in, and "
+          f"{recurrence.FEWEST_FRAMES} are the "
+          "fewest")
   networks = {s: lab.network(s=s) for s in (0, STALE)}
   series, correlations, summary = {}, [], []
   for s, network in networks.items():
     chosen, steps = window(network.frames, network.steps, lab.sizes.frame_every)
-    correlation, level = autocorrelation(chosen)
+    correlation, level = recurrence.autocorrelation(chosen)
     lags = lab.sizes.frame_every * np.arange(len(correlation))
-    found = recurrences(correlation, level)
+    found = recurrence.recurrences(correlation, level)
     summary.append({"s": s, "frames": len(chosen), "noise_level": level, "peaks": len(found),
                     "period": float(lags[found[-1]] / len(found)) if found else None,
-                    "alike": neighbours_alike(chosen), "common": common(chosen),
+                    "alike": recurrence.neighbours_alike(chosen),
+                    "common": recurrence.common(chosen),
                     "correlation_at_period": float(correlation[found[0]]) if found else None})
     correlations += [{"s": s, "lag": int(lag), "correlation": float(value)}
                      for lag, value in zip(lags, correlation, strict=True)]
     shown = chosen[:ANIMATED_FRAMES, :SHOWN_EXAMPLES]
     series[str(s)] = {"steps": steps[:ANIMATED_FRAMES],
-                      "perturbations": packing.pack(np.round(shown * recorder.LEVELS).astype(np.int8))}
+                      "perturbations": packing.pack(
+                        np.round(shown * recorder.LEVELS).astype(np.int8))}
   data = {"series": series, "natural": packing.pack(lab.data.train.images[:SHOWN_EXAMPLES]),
           "epsilon": networks[0].config.attack.epsilon,
           "frame_every": lab.sizes.frame_every, "correlations": correlations, "summary": summary,
@@ -61,78 +69,17 @@ def collect(lab: Lab) -> dict[str, Any]:
 
 def _ended(lab: Lab, network: Network):
   """Accuracy after and during a training."""
-  return {**without(final_row(lab.accuracy(network, network.config.attack.k)), "right"), "curve": network.curve()}
+  return {**without(final_row(lab.accuracy(network, network.config.attack.k)), "right"),
+          "curve": network.curve()}
 
 
 def window(frames: np.ndarray, steps: int, every: int) -> tuple[np.ndarray, list[int]]:
-  """The frames of `WINDOW`, at most `MOST_FRAMES`, of a training of so many steps with one every so many; and their steps."""
+  """The frames of `WINDOW`, at most `MOST_FRAMES`, of a training of so many steps with one every so
+  many; and their steps.
+  """
   numbers = [number for number in range(len(frames))
              if WINDOW[0] * steps <= (number + 1) * every <= WINDOW[1] * steps][-MOST_FRAMES:]
   return frames[numbers], [(number + 1) * every for number in numbers]
-
-
-def neighbours_alike(frames: np.ndarray) -> float | None:
-  """Correlation of a perturbation with its neighbour to the right and below, mean over frames and examples: 0 for noise."""
-  images = frames[..., 0] - frames[..., 0].mean((-2, -1), keepdims=True)
-  power = (images**2).mean()
-  products = (images[..., 1:] * images[..., :-1]).mean(), (images[..., 1:, :] * images[..., :-1, :]).mean()
-  return float(np.mean(products) / power) if power else None
-
-
-def common(frames: np.ndarray) -> float | None:
-  """Share of the perturbations' power that all watched examples have in common at a time: one in so many for noise."""
-  power = (frames**2).mean()
-  return float((frames.mean(1) ** 2).mean() / power) if power else None
-
-
-def autocorrelation(frames: np.ndarray) -> tuple[np.ndarray, float | None]:
-  """How much the perturbations of the same examples are alike at some distance in time.
-
-  What stays the same all the time is taken away first: it is no cycle.
-
-  Args:
-    frames: float array [frames, …].
-
-  Returns:
-    (correlation, level): [lags], 1 at lag 0, for lags up to two thirds of the frames; and what the largest of the others
-    stays below in 95 of 100 random orders of the frames. ([], None) for fewer than `FEWEST_FRAMES`.
-  """
-  if len(frames) < FEWEST_FRAMES:
-    return np.zeros(0), None
-  flat = frames.reshape(len(frames), -1).astype(np.float64)
-  flat -= flat.mean(0)
-  products = flat @ flat.T
-  random = np.random.default_rng(0)
-  orders = (random.permutation(len(frames)) for _ in range(SHUFFLES))
-  largest = [_at_lags(products[np.ix_(order, order)])[1:].max() for order in orders]
-  return _at_lags(products), float(np.quantile(largest, 0.95))
-
-
-def _at_lags(products):
-  power = np.trace(products) / len(products) or 1.0
-  return np.array([np.diagonal(products, lag).mean() for lag in range(2 * len(products) // 3 + 1)]) / power
-
-
-def recurrences(correlation: np.ndarray, level: float | None) -> list[int]:
-  """The lags at which perturbations come back for the first time, the second, …; [] if they do not come back twice.
-
-  Peaks count that lie behind the first lag at which perturbations are no longer alike (below 0) and above the level of
-  chance. A cycle has one near every multiple of its period: the first of those that are nearly as high as the highest is
-  the first, and what lies around 0 draws it a little away from the period. The last by its number is nearer to it.
-  """
-  apart = np.flatnonzero(correlation < 0)
-  if not len(apart):
-    return []
-  peaks = [lag for lag in range(apart[0] + 1, len(correlation) - 1)
-           if correlation[lag] == correlation[lag - 1:lag + 2].max() and correlation[lag] > max(level, 0.0)]
-  found = [lag for lag in peaks if correlation[lag] > 0.8 * correlation[peaks].max()][:1]
-  while found:
-    expected = found[-1] * (len(found) + 1) / len(found)
-    nearest = min(peaks, key=lambda lag, expected=expected: abs(lag - expected))
-    if abs(nearest - expected) > found[0] / 4:
-      break
-    found.append(nearest)
-  return found if len(found) > 1 else []
 
 
 def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
@@ -141,16 +88,22 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   tables = [Table(
     "Do perturbations of the same examples come back? Autocorrelation "
     f"between {WINDOW[0]:.0%} and {WINDOW[1]:.0%} of training, in frames {every} steps apart",
-    ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance", "neighbouring pixels: r",
+    ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance",
+     "neighbouring pixels: r",
      "common to all examples"],
-    [[s, row["frames"], _period(row), row["peaks"], _number(row["correlation_at_period"]), _number(row["noise_level"]),
+    [[s, row["frames"], _period(row), row["peaks"], _number(row["correlation_at_period"]),
+      _number(row["noise_level"]),
       _number(row["alike"]), f"{row['common']:.0%}"] for s, row in summary.items()])]
   figures = [
-    Figure("cycles_images", "Figure 6: adversarial examples of the same training images at sequential steps, for networks "
-           f"trained with s = 0 and s = {STALE}, each from a random start of its own.", lambda: _images(data)),
-    Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * every} training steps a second.",
+    Figure("cycles_images", "Figure 6: adversarial examples of the same training images at "
+                            "sequential steps, for networks "
+           f"trained with s = 0 and s = {STALE}, each from a random start of its own.",
+           lambda: _images(data)),
+    Figure("cycles_animated", f"The same, animated: {plots.FRAMES_PER_SECOND * every} training "
+                              "steps a second.",
            lambda: _animation(data)),
-    Figure("cycles_correlation", "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
+    Figure("cycles_correlation",
+           "Autocorrelation of the perturbations; dotted: what chance stays below in 95 of 100 "
            "cases.", lambda: _correlation(data, summary), f"{recorder.EXAMPLES} training images")]
   records = {"cycles_correlation": data["correlations"], "cycles_summary": data["summary"]}
   runs = {name: data[name] for name in ("short", "long", "control") if data[name]}
@@ -159,17 +112,24 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     names = {"short": f"s = {STALE}", "long": f"s = {STALE}, {settings['long']:g}× the steps",
              "control": f"s = 0, {settings['long']:g}× the steps"}
     tables.append(Table(
-      f"The long run beside the short one, and beside a run of its length without staleness ({runs['long']['n']:,} test images)",
-      ["network", "natural", "adversarial", "fresh and stale come together after", "learning rate then (of its highest)"],
-      [[names[name], percent(run["natural_accuracy"], run["n"]), percent(run["adversarial_accuracy"], run["n"]),
+      "The long run beside the short one, and beside a run of its length without staleness "
+      f"({runs['long']['n']:,} test images)",
+      ["network", "natural", "adversarial", "fresh and stale come together after",
+       "learning rate then (of its highest)"],
+      [[names[name], percent(run["natural_accuracy"], run["n"]),
+        percent(run["adversarial_accuracy"], run["n"]),
         *_together(run["curve"], name == "control")] for name, run in runs.items()]))
-    figures.append(Figure("cycles_long", f"Figure 7: the network with s = {STALE}, trained for {settings['long']:g} times as "
+    figures.append(Figure("cycles_long",
+                          f"Figure 7: the network with s = {STALE}, trained for "
+                          f"{settings['long']:g} times as "
                           "long, beside the short run and a control without staleness.",
-                          lambda: curves.draw([(names[name], run["curve"]) for name, run in runs.items()], width=2.9)))
+                          lambda: curves.draw([(names[name], run["curve"])
+                                               for name, run in runs.items()], width=2.9)))
     records |= {f"cycles_{name}": run["curve"] for name, run in runs.items()}
   else:
     notes.append("The long run of Figure 7 was not made (`--long 5` makes it).")
-  return Findings("Cycles: Figures 6 and 7", list(_claims(summary, runs)), tables, figures, records, notes)
+  return Findings("Cycles: Figures 6 and 7", list(_claims(summary, runs)), tables, figures, records,
+                  notes)
 
 
 def _number(value):
@@ -183,23 +143,31 @@ def _period(row):
 def _claims(summary, runs):
   plain, stale = summary[0], summary[STALE]
   measured = all(row["noise_level"] is not None for row in summary.values())
-  yield Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do not.",
+  yield Claim(f"With s = {STALE} adversarial examples move in a cycle, without staleness they do "
+              "not.",
               stale["period"] is not None and plain["period"] is None if measured else None,
               "; ".join(f"s = {s}: " + (
-                f"they come back every {_period(row)} steps, {row['peaks']} times (the first with r = "
-                f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})" if row["period"] else
+                f"they come back every {_period(row)} steps, {row['peaks']} times (the first with "
+                "r = "
+                f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})"
+                if row["period"] else
                 "no period found") for s, row in summary.items()))
-  yield Claim("The examples look random without staleness; with it a line segment moves over the page and back (Figure 6).", None,
+  yield Claim("The examples look random without staleness; with it a line segment moves over the "
+              "page and back (Figure 6).", None,
               "for the eye, see the pictures; in numbers, correlation of neighbouring pixels "
-              + "; ".join(f"s = {s}: {_number(row['alike'])}, {row['common']:.0%} of the perturbation common to all examples"
-                          for s, row in summary.items()) + f" (by chance 0 and {1 / recorder.EXAMPLES:.0%})")
-  claim = f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = {STALE} catches up about halfway."
+              + "; ".join(f"s = {s}: {_number(row['alike'])}, {row['common']:.0%} of the "
+                          "perturbation common to all examples"
+                          for s, row in summary.items())
+              + f" (by chance 0 and {1 / recorder.EXAMPLES:.0%})")
+  claim = (f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with "
+           f"s = {STALE} catches up about halfway.")
   if not runs:
     yield Claim(claim, None, "not run")
     return
   short, long, control = runs["short"], runs["long"], runs["control"]
   yield Claim(claim, HALFWAY[0] <= (_caught_up(long["curve"]) or 0) <= HALFWAY[1],
-              f"{_come_together(long['curve'])}; test: adversarial {percent(long['adversarial_accuracy'], long['n'])}, control "
+              f"{_come_together(long['curve'])}; test: adversarial "
+              f"{percent(long['adversarial_accuracy'], long['n'])}, control "
               f"without staleness {percent(control['adversarial_accuracy'], control['n'])}")
   yield _why_claim(short["curve"], long["curve"])
 
@@ -207,30 +175,38 @@ def _claims(summary, runs):
 def _why_claim(short, long):
   """Whether the long run's longer time, or its falling learning rate, brings the two together.
 
-  Both runs have the same schedule over their length. If time does it, they catch up after as many steps; if the rate does,
-  at the same share of their schedule.
+  Both runs have the same schedule over their length. If time does it, they catch up after as many
+  steps; if the rate does, at the same share of their schedule.
   """
   claim = "(Not in the paper:) it is time that makes it catch up, not a falling learning rate."
   shares = [_caught_up(curve) for curve in (short, long)]
-  said = "; ".join(f"{name}: {_come_together(curve)}" for name, curve in (("short run", short), ("long run", long)))
+  said = "; ".join(f"{name}: {_come_together(curve)}"
+                   for name, curve in (("short run", short), ("long run", long)))
   if shares[1] is None:
     return Claim(claim, None, f"{said}: it did not catch up")
   reached = shares[1] * long[-1]["step"]
   if shares[0] is None:
     longer = reached > short[-1]["step"]
     return Claim(claim, True if longer else None, f"{said}: " + (
-      "the short run went through all rates and did not, and had fewer steps in all than it took" if longer else
+      "the short run went through all rates and did not, and had fewer steps in all than it took"
+      if longer else
       "it took fewer steps than the short run has, at higher rates"))
   steps = shares[0] * short[-1]["step"]
-  by_steps, by_share = abs(reached - steps) / max(reached, steps), abs(shares[1] - shares[0]) / max(shares)
-  return Claim(claim, by_steps < by_share, f"{said}: nearer to each other in {'steps' if by_steps < by_share else 'their share'}")
+  by_steps, by_share = abs(reached - steps) / max(reached, steps), abs(shares[1]
+                                                                       - shares[0]) / max(shares)
+  return Claim(claim, by_steps < by_share,
+               f"{said}: nearer to each other in "
+               f"{'steps' if by_steps < by_share else 'their share'}")
 
 
 def _caught_up(curve):
-  """Share of training after which the fresh accuracy stays within 20 points of the stale, which it had been below."""
+  """Share of training after which the fresh accuracy stays within 20 points of the stale, which it
+  had been below.
+  """
   if curve[-1]["fresh_accuracy"] < 0.5:
     return None  # both have fallen: nothing climbed up to anything
-  apart = [number for number, row in enumerate(curve) if row["stale_accuracy"] - row["fresh_accuracy"] > 0.2]
+  apart = [number for number, row in enumerate(curve)
+           if row["stale_accuracy"] - row["fresh_accuracy"] > 0.2]
   # The end has to be a time of its own, not the last dot of a curve that is still apart.
   return (apart[-1] + 1) / len(curve) if apart and apart[-1] < 0.95 * len(curve) else None
 
@@ -248,7 +224,8 @@ def _together(curve, plain):
 def _come_together(curve):
   share, last = _caught_up(curve), curve[-1]
   return (f"fresh {last['fresh_accuracy']:.0%}, stale {last['stale_accuracy']:.0%} at the end, "
-          + (f"within 20 points of each other after {share:.0%} of training, {round(share * last['step']):,} steps" if share else
+          + (f"within 20 points of each other after {share:.0%} of training, "
+             f"{round(share * last['step']):,} steps" if share else
              "which did not come together"))
 
 
@@ -256,7 +233,8 @@ def _adversarial(data):
   """{s: (steps, float images [frames, examples, height, width] in [0, 1])}."""
   natural = datasets.as_float(packing.unpack(data["natural"]))[..., 0]
   unit = data["epsilon"] / recorder.LEVELS
-  return {int(s): (series["steps"], np.clip(natural + unit * packing.unpack(series["perturbations"])[..., 0], 0, 1))
+  return {int(s): (series["steps"],
+                   np.clip(natural + unit * packing.unpack(series["perturbations"])[..., 0], 0, 1))
           for s, series in data["series"].items()}
 
 
@@ -301,7 +279,8 @@ def _correlation(data, summary):
   figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=3.0)
   for colour, (s, row) in zip(plots.COLOURS, summary.items(), strict=False):
     own = [record for record in data["correlations"] if record["s"] == s]
-    axis.plot([record["lag"] for record in own], [record["correlation"] for record in own], color=colour, marker=".",
+    axis.plot([record["lag"] for record in own], [record["correlation"] for record in own],
+              color=colour, marker=".",
               label=f"s = {s}, " + (f"period {_period(row)}" if row["period"] else "no period"))
     if row["noise_level"] is not None:
       axis.axhline(row["noise_level"], color=colour, linestyle=":", linewidth=1)

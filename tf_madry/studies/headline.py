@@ -23,8 +23,10 @@ from tf_madry.studies.output.findings import Claim, Figure, Findings, Table, per
 OPTIONS = ("slice", "headline_n", "learning_rate")
 
 METHOD = "κ = 8"  # the paper's method at the scale of the studies
-WHOLE, SLICED = ("fast",), ("challenge", "paper")  # recipes, in the order of the table; sliced ones are never attacked
-PAPER_RATIO = 26  # of training times: 4 hours on one GPU with the challenge's code, 9 minutes on eight (§5)
+# Recipes, in the order of the table; sliced ones are never attacked.
+WHOLE, SLICED = ("fast",), ("challenge", "paper")
+# Of training times: 4 hours on one GPU with the challenge's code, 9 minutes on eight (§5).
+PAPER_RATIO = 26
 PAPER_MINUTES = 9
 PGD_STEPS, CURVE_STEPS = 100, 8  # of the challenge's white-box rows; of the attack during training
 PAPER_ROWS = {  # §5 and §6: {where: (time, natural, PGD)}
@@ -34,8 +36,11 @@ CURVE_POINTS, SLICE_POINTS = 6, 2  # validations during a whole training, and du
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains to the end, and attacks: the paper's method, `fast`, and runs that are there. Others: a slice of their steps."""
-  networks = {METHOD: lab.network(k=8)} | {name: _recipe(lab, name, lab.options.full or name in WHOLE)
+  """Trains to the end, and attacks: the paper's method, `fast`, and runs that are there. Others: a
+  slice of their steps.
+  """
+  networks = {METHOD: lab.network(k=8)} | {name: _recipe(lab, name,
+                                                         lab.options.full or name in WHOLE)
                                           for name in (*SLICED, *WHOLE)}
   networks |= {os.path.basename(os.path.normpath(path)): _there(path) for path in lab.options.runs}
   return {"recipes": [_row(lab, name, network) for name, network in networks.items()]}
@@ -45,9 +50,11 @@ def _recipe(lab, name, whole):
   full = RECIPES[name]["steps"]
   steps = full if whole else min(full, lab.options.slice)
   precision = lab.options.precision if name in WHOLE else "float32"
-  resolved, _ = config.resolve({"seed": lab.options.seed, "steps": steps, "precision": precision}, recipe=name)
+  resolved, _ = config.resolve({"seed": lab.options.seed, "steps": steps, "precision": precision},
+                               recipe=name)
   every = max(1, steps // (CURVE_POINTS if steps == full else SLICE_POINTS))
-  return lab.trained(resolved.experiment() | {"recipe": name, "steps": steps}, {"log_every": every, "eval_every": every, "checkpoint_every": 300})
+  return lab.trained(resolved.experiment() | {"recipe": name, "steps": steps},
+                     {"log_every": every, "eval_every": every, "checkpoint_every": 300})
 
 
 def _there(path):
@@ -58,9 +65,11 @@ def _there(path):
 def _row(lab, name, network):
   training = network.config.training
   full = RECIPES[name]["steps"] if name in SLICED else training.steps
-  speed = float(np.median([row["examples_per_second"] for row in network.rows if row["examples_per_second"]]))
+  speed = float(np.median([row["examples_per_second"] for row in network.rows
+                           if row["examples_per_second"]]))
   whole = training.steps == full
-  row = {"name": name, "label": _label(name, network.config), "precision": training.precision, "steps": training.steps,
+  row = {"name": name, "label": _label(name, network.config), "precision": training.precision,
+         "steps": training.steps,
          "full_steps": full, "seconds": network.rows[-1]["time"],
          "full_seconds": network.rows[-1]["time"] if whole else full * training.batch_size / speed}
   if not whole:
@@ -81,28 +90,35 @@ def _curve(lab, name, network):
   """Accuracy on validation images during training, all under the same attack."""
   if name == METHOD:  # its log has no validations, but its weights were kept
     seconds = {row["step"]: row["time"] for row in network.rows}
-    return [{"step": step, "time": seconds[min(seconds, key=lambda logged, step=step: abs(logged - step))],
+    return [{"step": step,
+             "time": seconds[min(seconds, key=lambda logged, step=step: abs(logged - step))],
              "adversarial_accuracy": found["adversarial_accuracy"], "n": found["n"]}
             for step in lab.points(network.steps)
-            for found in [lab.accuracy(network, CURVE_STEPS, split="validation", n=lab.sizes.curve_n, step=step)]]
+            for found in [lab.accuracy(network, CURVE_STEPS, split="validation",
+                                       n=lab.sizes.curve_n, step=step)]]
   if network.config.evaluation_attack.k != CURVE_STEPS:
     return []
-  return [{field: row[field] for field in ("step", "time", "adversarial_accuracy", "n")} for row in network.validation]
+  return [{field: row[field] for field in ("step", "time", "adversarial_accuracy", "n")}
+          for row in network.validation]
 
 
 def _attacked(lab, network):
   """Accuracies on test images, natural, under PGD-100 and under the suite."""
   loaded = loading.load_model(network.folder)
-  n, seed, strongest = lab.options.headline_n, lab.options.seed, Suite(epsilon=network.config.attack.epsilon)
+  n, seed = lab.options.headline_n, lab.options.seed
+  strongest = Suite(epsilon=network.config.attack.epsilon)
 
   def compute():
     split = spread(lab.data.test, n)
-    result, _ = suite.run(loaded, strongest, split, seed=seed, folder=os.path.join(network.folder, "suite"))
+    result, _ = suite.run(loaded, strongest, split, seed=seed,
+                          folder=os.path.join(network.folder, "suite"))
     pgd = accuracy.evaluate(loaded.model, PGD(k=PGD_STEPS), split, seed=seed)
-    return {"n": n, "natural": result.natural_accuracy, "pgd": pgd.adversarial_accuracy, "suite": result.adversarial_accuracy,
+    return {"n": n, "natural": result.natural_accuracy, "pgd": pgd.adversarial_accuracy,
+            "suite": result.adversarial_accuracy,
             "suite_seconds": result.seconds, "warnings": result.warnings}
 
-  found = lab.remember({"weights": record.digest(loaded.model), "headline": n, "examples": "spread", "seed": seed,
+  found = lab.remember({"weights": record.digest(loaded.model), "headline": n, "examples": "spread",
+                        "seed": seed,
                         "suite": repr(strongest), "pgd": PGD_STEPS}, compute)
   lab.seconds += found["suite_seconds"]
   return found
@@ -116,60 +132,81 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
 
   def time(row):
     text = duration(row["full_seconds"])
-    return f"{text} (measured)" if row["steps"] == row["full_steps"] else f"{text} (extrapolated from {row['steps']:,} steps)"
+    if row["steps"] == row["full_steps"]:
+      return f"{text} (measured)"
+    return f"{text} (extrapolated from {row['steps']:,} steps)"
 
   def accuracies(row):
-    return [percent(row[name], n) for name in ("natural", "pgd", "suite")] if "suite" in row else ["–"] * 3
+    return [percent(row[name], n)
+            for name in ("natural", "pgd", "suite")] if "suite" in row else ["–"] * 3
 
   table = Table(
-    f"Time of the full run, and accuracy on {n:,} test images spread over the set. Below, the paper's numbers. On the challenge's "
-    f"own network AutoAttack leaves {AUTOATTACK:.1%} (Croce and Hein 2020), the best attack of its leaderboard "
+    f"Time of the full run, and accuracy on {n:,} test images spread over the set. Below, the "
+    "paper's numbers. On the challenge's "
+    f"own network AutoAttack leaves {AUTOATTACK:.1%} (Croce and Hein 2020), the best attack of its "
+    "leaderboard "
     f"{min(WHITE_BOX.values()):.2%}, PGD-100 {WHITE_BOX['PGD-100, cross-entropy']:.2%}",
     ["training", "steps", "full run", "natural", f"PGD-{PGD_STEPS}", "suite"],
-    [*([row["label"], f"{row['full_steps']:,}", time(row), *accuracies(row)] for row in rows.values()),
+    [*([row["label"], f"{row['full_steps']:,}", time(row), *accuracies(row)]
+       for row in rows.values()),
      *([place, "", took, natural, pgd, "–"] for place, (took, natural, pgd) in PAPER_ROWS.items())])
-  notes = [f"Signs of masked gradients in {row['label']}, by the suite: {'; '.join(row['warnings']) or 'none'}."
+  notes = [f"Signs of masked gradients in {row['label']}, by the suite: "
+           f"{'; '.join(row['warnings']) or 'none'}."
            for row in attacked.values() if row["pgd"] > 0.5]
   curve_n = next((point["n"] for row in rows.values() for point in row["curve"]), 0)
   return Findings(
     "Headline: hours to minutes", list(_claims(rows, n)), [table],
-    [Figure("headline", f"Adversarial accuracy on {curve_n:,} validation images under PGD κ = {CURVE_STEPS} against wall time on "
-            f"the machine named; dotted: the paper's {PAPER_MINUTES} minutes on eight GPUs.", lambda: _curves(rows),
+    [Figure("headline", f"Adversarial accuracy on {curve_n:,} validation images under PGD κ = "
+                        f"{CURVE_STEPS} against wall time on "
+            f"the machine named; dotted: the paper's {PAPER_MINUTES} minutes on eight GPUs.",
+            lambda: _curves(rows),
             f"{curve_n:,} validation images, PGD κ = {CURVE_STEPS}")],
     {"headline": [without(row, "curve", "warnings") for row in rows.values()],
-     "headline_curve": [{"name": name} | point for name, row in rows.items() for point in row["curve"]]}, notes)
+     "headline_curve": [{"name": name} | point for name, row in rows.items()
+                        for point in row["curve"]]}, notes)
 
 
 def _claims(rows, n):
   method, challenge = rows[METHOD], rows["challenge"]
-  yield Claim(f"With κ = 8 and eight GPUs training takes {PAPER_MINUTES} minutes instead of the 4 hours of the challenge's code on "
+  yield Claim(f"With κ = 8 and eight GPUs training takes {PAPER_MINUTES} minutes instead of the 4 "
+              "hours of the challenge's code on "
               f"one ({PAPER_RATIO}×), at equal robustness.", None,
               "not tested: it needs eight GPUs; see `power` for κ, `speedup` for workers")
-  yield Claim("The paper's method makes networks as robust as the challenge's (PGD: 89 to 91 % in the paper), natural about 98 %.",
+  yield Claim("The paper's method makes networks as robust as the challenge's (PGD: 89 to 91 % in "
+              "the paper), natural about 98 %.",
               reaches(method["pgd"], n, 0.89, method["natural"]),
-              f"{method['steps']:,} steps: natural {percent(method['natural'], n)}, PGD-{PGD_STEPS} {percent(method['pgd'], n)}, "
+              f"{method['steps']:,} steps: natural {percent(method['natural'], n)}, "
+              f"PGD-{PGD_STEPS} {percent(method['pgd'], n)}, "
               f"suite {percent(method['suite'], n)}, in {duration(method['full_seconds'])}")
   fast = rows["fast"]
-  yield Claim("(Not in the paper:) another method, `--recipe fast`, does it in minutes on this machine.",
+  yield Claim("(Not in the paper:) another method, `--recipe fast`, does it in minutes on this "
+              "machine.",
               reaches(fast["suite"], n, AUTOATTACK, fast["natural"]),
-              f"{duration(fast['full_seconds'])}, suite {percent(fast['suite'], n)}, to be compared with {AUTOATTACK:.1%}; the "
-              f"challenge's recipe would take {duration(challenge['full_seconds'])} here, extrapolated from "
+              f"{duration(fast['full_seconds'])}, suite {percent(fast['suite'], n)}, to be "
+              f"compared with {AUTOATTACK:.1%}; the "
+              f"challenge's recipe would take {duration(challenge['full_seconds'])} here, "
+              "extrapolated from "
               f"{challenge['steps']:,} steps")
 
 
 def reaches(accuracy: float, n: int, aim: float, natural: float) -> bool | None:
-  """Whether an accuracy is as high as the aim, at about 98 % natural; None where its interval has the aim inside."""
+  """Whether an accuracy is as high as the aim, at about 98 % natural; None where its interval has
+  the aim inside.
+  """
   low, high = wilson(accuracy, n)
   return False if natural < 0.975 else None if low < aim <= high else accuracy >= aim
 
 
 def _curves(rows):
   figure, ((axis,),) = plots.grid(1, 1, width=6.4, height=3.6)
-  for colour, row in zip(plots.COLOURS, (row for row in rows.values() if row["curve"]), strict=False):
+  for colour, row in zip(plots.COLOURS, (row for row in rows.values() if row["curve"]),
+                         strict=False):
     points = row["curve"]
-    axis.plot([point["time"] / 60 for point in points], [point["adversarial_accuracy"] for point in points],
+    axis.plot([point["time"] / 60 for point in points],
+              [point["adversarial_accuracy"] for point in points],
               color=colour, marker=".", label=row["label"])
-  axis.axvline(PAPER_MINUTES, **plots.PAPER | {"linestyle": ":"}, label=f"{PAPER_MINUTES} min: paper, eight GPUs")
+  axis.axvline(PAPER_MINUTES, **plots.PAPER | {"linestyle": ":"},
+               label=f"{PAPER_MINUTES} min: paper, eight GPUs")
   axis.set_xlim(left=0)
   axis.set_xlabel("wall time (minutes)")
   axis.set_ylabel(f"adversarial accuracy (validation, PGD κ = {CURVE_STEPS})")

@@ -1,7 +1,9 @@
-"""Is it the mean age of adversarial examples that breaks training, the highest, or that no fresh ones come? (beside §5)
+"""Is it the mean age of adversarial examples that breaks training, the highest, or that no fresh
+ones come? (beside §5)
 
-With a constant staleness of 64 training broke in §5. Workers that reload the weights every 100 steps have weights 0 to 99
-steps old, and the paper's network was robust. Here the reload is simulated as it is, beside constant staleness.
+With a constant staleness of 64 training broke in §5. Workers that reload the weights every 100
+steps have weights 0 to 99 steps old, and the paper's network was robust. Here the reload is
+simulated as it is, beside constant staleness.
 """
 
 from typing import Any
@@ -10,7 +12,16 @@ from tf_madry.studies.lab.lab import Lab, final_row
 from tf_madry.studies.lab.options import batch_size
 from tf_madry.studies.lab.paired import compare
 from tf_madry.studies.output import curves, plots
-from tf_madry.studies.output.findings import NOT_TESTED, Claim, Figure, Findings, Table, all_of, percent, without
+from tf_madry.studies.output.findings import (
+  NOT_TESTED,
+  Claim,
+  Figure,
+  Findings,
+  Table,
+  all_of,
+  percent,
+  without,
+)
 from tf_madry.training.staleness import FRESH_EVERY
 
 OPTIONS = ("r_list", "s_list", "learning_rate")
@@ -22,7 +33,9 @@ SAME = 0.05  # loss up to which a network is "about as robust"
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains with weights that craft renewed every R steps, and with a constant staleness of nearly the same mean."""
+  """Trains with weights that craft renewed every R steps, and with a constant staleness of nearly
+  the same mean.
+  """
   networks = {}
   for every in sorted(lab.options.r_list, key=lambda every: abs(every - PAPER_R)):
     if every > 1:
@@ -31,12 +44,15 @@ def collect(lab: Lab) -> dict[str, Any]:
     networks["constant", s] = lab.network(s=s)
   return {"final": [
     {"kind": kind, "value": value, "mean": value if kind == "constant" else (value - 1) / 2,
-     "most": value if kind == "constant" else value - 1, **final_row(lab.accuracy(network, K)), "curve": network.curve()}
+     "most": value if kind == "constant" else value - 1, **final_row(lab.accuracy(network, K)),
+     "curve": network.curve()}
     for (kind, value), network in sorted(networks.items())]}
 
 
 def constant(every: int, s_list: tuple[int, ...]) -> int:
-  """The constant staleness beside a renewal every so many steps: near its mean, if possible one that is trained anyway."""
+  """The constant staleness beside a renewal every so many steps: near its mean, if possible one
+  that is trained anyway.
+  """
   mean = (every - 1) / 2
   nearest = min(s_list, key=lambda s: abs(s - mean))
   return nearest if _nearly(nearest, mean) else every // 2
@@ -52,22 +68,30 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   plain, n = by["constant", 0], data["final"][0]["n"]
   ordered = sorted(by.values(), key=lambda row: (row["mean"], row["kind"]))
   table = Table(
-    f"Accuracy on {n:,} test images after training, under PGD κ = {K}, by the age of the weights that craft",
-    ["weights that craft", "age: mean", "most", "natural", "adversarial", "lost against age 0, on the same images"],
+    f"Accuracy on {n:,} test images after training, under PGD κ = {K}, by the age of the weights "
+    "that craft",
+    ["weights that craft", "age: mean", "most", "natural", "adversarial",
+     "lost against age 0, on the same images"],
     [[_name(row), f"{row['mean']:g}", row["most"], percent(row["natural_accuracy"], n),
-      percent(row["adversarial_accuracy"], n), str(compare(plain, row)) if row["most"] else "–"] for row in ordered])
+      percent(row["adversarial_accuracy"], n),
+      str(compare(plain, row)) if row["most"] else "–"] for row in ordered])
   shown = [row for row in ordered if row["most"]]
   points = curves.examples(shown[0]["curve"], batch_size(settings), plain=False)
   return Findings(
     "Reload: mean age, highest age, or freshness now and then?", list(_claims(by)), [table],
-    [Figure("reload_final", f"Adversarial accuracy on {n:,} test images against the mean age of the weights that craft and "
-            "against the highest; bars are 95 % intervals. Where the two curves fall together, that age is what counts.",
+    [Figure("reload_final", f"Adversarial accuracy on {n:,} test images against the mean age of "
+                            "the weights that craft and "
+            "against the highest; bars are 95 % intervals. Where the two curves fall together, "
+            "that age is what counts.",
             lambda: _final(by), f"n = {n:,}"),
-     Figure("reload_curves", "Adversarial accuracy on the training set during training, R renewed and s constant; "
+     Figure("reload_curves", "Adversarial accuracy on the training set during training, R renewed "
+                             "and s constant; "
             f"{points:,} examples a point, but fresh ones of R are of one step in {FRESH_EVERY}.",
-            lambda: curves.draw([(_name(row), row["curve"]) for row in shown], width=1.7), f"{points:,} examples a point")],
+            lambda: curves.draw([(_name(row), row["curve"]) for row in shown], width=1.7),
+            f"{points:,} examples a point")],
     {"reload": [without(row, "right", "curve") for row in ordered]},
-    [f"Without a queue: what waits in one adds to these ages. A real run's are in the `staleness_mean` of its log. Fresh "
+    ["Without a queue: what waits in one adds to these ages. A real run's are in the "
+     "`staleness_mean` of its log. Fresh "
      f"accuracy under a reload is measured at one step in {FRESH_EVERY}."])
 
 
@@ -80,14 +104,19 @@ def _claims(by):
   reloads = {every: row for (kind, every), row in by.items() if kind == "reload"}
   constants = {s: row for (kind, s), row in by.items() if kind == "constant" and s}
   paper = reloads.get(PAPER_R)
-  yield Claim(f"Weights that are renewed every {PAPER_R} steps train a network about as robust as fresh ones do (§5).",
+  yield Claim(f"Weights that are renewed every {PAPER_R} steps train a network about as robust as "
+              "fresh ones do (§5).",
               _below(compare(plain, paper), SAME) if paper else None,
               f"R = {PAPER_R}: lost {compare(plain, paper)}" if paper else NOT_TESTED)
   for what, age in (("mean", "mean"), ("highest", "most")):
-    pairs = [(row, other) for row in reloads.values() for other in constants.values() if _nearly(row[age], other[age])]
-    yield Claim(f"(Not in the paper:) the {what} age decides: with the same one, a reload and a constant staleness are equally "
-                f"robust (within {EQUAL:.0%}).", all_of([_equal(compare(row, other)) for row, other in pairs]),
-                "; ".join(f"{_name(row)} against {_name(other)}: {compare(row, other)}" for row, other in pairs) or NOT_TESTED)
+    pairs = [(row, other) for row in reloads.values() for other in constants.values()
+             if _nearly(row[age], other[age])]
+    yield Claim(f"(Not in the paper:) the {what} age decides: with the same one, a reload and a "
+                "constant staleness are equally "
+                f"robust (within {EQUAL:.0%}).",
+                all_of([_equal(compare(row, other)) for row, other in pairs]),
+                "; ".join(f"{_name(row)} against {_name(other)}: {compare(row, other)}"
+                          for row, other in pairs) or NOT_TESTED)
 
 
 def _below(paired, margin):
@@ -104,9 +133,11 @@ def _final(by):
   figure, (axes,) = plots.grid(1, 2, width=4.0, height=3.2, sharey=True)
   for axis, age, label in zip(axes, ("mean", "most"), ("mean age", "highest age"), strict=True):
     position = plots.log_axis_with_zero(axis, [row[age] for row in by.values()])
-    for colour, kind, text in (("tab:blue", "reload", "renewed every R steps"), ("tab:orange", "constant", "constant s")):
+    for colour, kind, text in (("tab:blue", "reload", "renewed every R steps"),
+                               ("tab:orange", "constant", "constant s")):
       rows = sorted((row for row in by.values() if row["kind"] == kind), key=lambda row: row[age])
-      plots.with_intervals(axis, [position(row[age]) for row in rows], rows, color=colour, label=text)
+      plots.with_intervals(axis, [position(row[age]) for row in rows], rows, color=colour,
+                           label=text)
     plots.percent_axis(axis)
     axis.tick_params(axis="x", labelrotation=60, labelsize=7)
     axis.set_xlabel(f"{label} of the weights that craft (steps)")

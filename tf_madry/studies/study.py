@@ -11,7 +11,9 @@ class Study(Protocol):
   """A table or figures of the paper, or a question beside it."""
 
   OPTIONS: tuple[str, ...]
-  """Names of the fields of `lab.options.Options` that decide its numbers, besides those that decide all studies."""
+  """Names of the fields of `lab.options.Options` that decide its numbers, besides those that decide
+  all studies.
+  """
 
   def collect(self, lab: Lab) -> dict[str, Any]:
     """Trains and evaluates what is not known yet; returns numbers, as JSON has them."""

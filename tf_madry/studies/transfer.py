@@ -8,7 +8,15 @@ from tf_madry.studies import power
 from tf_madry.studies.lab.lab import Lab, final_row
 from tf_madry.studies.lab.paired import SIGNIFICANT, compare
 from tf_madry.studies.output import plots
-from tf_madry.studies.output.findings import NOT_TESTED, Claim, Figure, Findings, Table, percent, without
+from tf_madry.studies.output.findings import (
+  NOT_TESTED,
+  Claim,
+  Figure,
+  Findings,
+  Table,
+  percent,
+  without,
+)
 
 OPTIONS = ("k_list", "learning_rate")
 
@@ -31,10 +39,11 @@ def collect(lab: Lab) -> dict[str, Any]:
 def shattered(cells: list[dict[str, Any]]) -> set[tuple[int, int]]:
   """{(target, source)} of the cells that show gradient shattering.
 
-  No black-box attack can beat the best white-box one of the same strength. Where one crafted on another network leaves fewer
-  images standing than the white-box attack, it is the target's own gradients that lead nowhere: that cell is marked, and the
-  target's white-box cell with it. The two are compared on the same images (McNemar; Bonferroni over the sources), and have to
-  differ by more than 2 points: by less the best attack of few steps falls short of what there is to be found.
+  No black-box attack can beat the best white-box one of the same strength. Where one crafted on
+  another network leaves fewer images standing than the white-box attack, it is the target's own
+  gradients that lead nowhere: that cell is marked, and the target's white-box cell with it. The two
+  are compared on the same images (McNemar; Bonferroni over the sources), and have to differ by more
+  than 2 points: by less the best attack of few steps falls short of what there is to be found.
   """
   white = {cell["target"]: cell for cell in cells if cell["source"] == cell["target"]}
 
@@ -43,7 +52,8 @@ def shattered(cells: list[dict[str, Any]]) -> set[tuple[int, int]]:
     significant = paired.p * max(1, len(white) - 1) < SIGNIFICANT
     return significant and paired.interval[0] > power.EQUAL_MARGIN
 
-  marked = {(cell["target"], cell["source"]) for cell in cells if cell["source"] != cell["target"] and beats(cell)}
+  marked = {(cell["target"], cell["source"]) for cell in cells if cell["source"] != cell["target"]
+            and beats(cell)}
   return marked | {(target, target) for target, _ in marked}
 
 
@@ -63,16 +73,20 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     return f"**{text}**" if (target, source) in marked else text
 
   table = Table(
-    f"Table 1: adversarial accuracy on test images ({power.images(cells)}), the paper's in brackets; white-box on the "
+    f"Table 1: adversarial accuracy on test images ({power.images(cells)}), the paper's in "
+    "brackets; white-box on the "
     "diagonal; bold: gradient shattering (see `transfer.shattered`)",
     ["target κ", *(f"source κ = {source}" for source in k_list), "attack κ"],
     [[target, *(text(target, source) for source in k_list), target] for target in k_list])
   return Findings(
     "Transfer: Table 1", list(_claims(by, marked, k_list)), [table],
-    [Figure("transfer", "Table 1 as measured, the paper's values in brackets; framed: gradient shattering.",
+    [Figure("transfer", "Table 1 as measured, the paper's values in brackets; framed: gradient "
+                        "shattering.",
             lambda: _matrix(by, marked, k_list), power.images(cells))],
     {"transfer": [without(cell, "right") | {"paper": paper_value(cell["target"], cell["source"]),
-                                            "shattered": (cell["target"], cell["source"]) in marked} for cell in cells]},
+                                            "shattered": (cell["target"],
+                                                          cell["source"]) in marked}
+                  for cell in cells]},
     list(power.untrained(k_list)))
 
 
@@ -83,32 +97,39 @@ def _claims(by, marked, k_list):
       return NOT_TESTED
     worst = min(others, key=lambda source: by[target, source]["adversarial_accuracy"])
     return (f"white-box {percent(by[target, target]['adversarial_accuracy'])}, lowest black-box "
-            f"{percent(by[target, worst]['adversarial_accuracy'])} (source κ = {worst}); white-box minus that: "
+            f"{percent(by[target, worst]['adversarial_accuracy'])} (source κ = {worst}); white-box "
+            "minus that: "
             f"{compare(by[target, target], by[target, worst])}")
 
   def tested(k):
     return k in k_list and len(k_list) > 1
 
   for k in (1, 4):
-    yield Claim(f"The network with κ = {k} shatters its gradients: attacks of the same power break it when they are crafted "
-                "on others, and not when crafted on itself.", (k, k) in marked if tested(k) else None, evidence(k))
+    yield Claim(f"The network with κ = {k} shatters its gradients: attacks of the same power break "
+                "it when they are crafted "
+                "on others, and not when crafted on itself.",
+                (k, k) in marked if tested(k) else None, evidence(k))
   for k in (8, 128):
     # A network that is wrong anyway has nothing to mask.
     learnt = tested(k) and by[k, k]["adversarial_accuracy"] > 0.5
-    yield Claim(f"The network with κ = {k} shows no gradient shattering.", (k, k) not in marked if learnt else None, evidence(k))
+    yield Claim(f"The network with κ = {k} shows no gradient shattering.",
+                (k, k) not in marked if learnt else None, evidence(k))
   for k in (k for k in k_list if k > 8 and k != 128):
     yield Claim(f"(Between the paper's: κ = {k}) shows no gradient shattering.",
-                (k, k) not in marked if by[k, k]["adversarial_accuracy"] > 0.5 else None, evidence(k))
+                (k, k) not in marked if by[k, k]["adversarial_accuracy"] > 0.5 else None,
+                evidence(k))
 
 
 def _matrix(by, marked, k_list):
   figure, ((axis,),) = plots.grid(1, 1, width=5.2, height=4.2)
-  values = np.array([[by[target, source]["adversarial_accuracy"] for source in k_list] for target in k_list])
+  values = np.array([[by[target, source]["adversarial_accuracy"] for source in k_list]
+                     for target in k_list])
   image = axis.imshow(values, vmin=0, vmax=1, cmap="RdYlGn", alpha=0.75)
   for row, target in enumerate(k_list):
     for column, source in enumerate(k_list):
       paper = paper_value(target, source)
-      axis.text(column, row, f"{values[row, column]:.1%}" + (f"\n({paper:.2%})" if paper is not None else ""),
+      axis.text(column, row, f"{values[row, column]:.1%}"
+                + (f"\n({paper:.2%})" if paper is not None else ""),
                 ha="center", va="center")
       if (target, source) in marked:
         axis.add_patch(plots.frame(column - 0.47, row - 0.47, 0.94))

@@ -1,4 +1,6 @@
-"""The simulations of §5: batches that wait in a queue of size s, and weights that are reloaded every R steps."""
+"""The simulations of §5: batches that wait in a queue of size s, and weights that are reloaded
+every R steps.
+"""
 
 import collections
 
@@ -14,7 +16,9 @@ from tf_madry.training.step import AdversarialStep
 from tf_madry.training.stepper import Stepper, StepResult
 from tf_madry.training.synchronous import Synchronous
 
-FRESH_EVERY = 11  # steps; prime, so that whatever R is, fresh accuracy is looked at at every age of the weights that craft
+# Steps; prime, so that whatever R is, fresh accuracy is looked at at every age of the weights that
+# craft.
+FRESH_EVERY = 11
 CRAFTING = "staleness/crafting/"  # in front of the names of those weights in a checkpoint
 
 
@@ -35,16 +39,18 @@ def _accuracy(learner, images, labels):
 
 
 class Stale:
-  """The `Stepper` that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating staleness").
+  """The `Stepper` that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating
+  staleness").
 
-  The queue is filled before training starts, at the time steps -s … -1. At time step t a batch is crafted for the
-  current weights and enters, and the one that entered at t - s leaves and is trained on. Training sees the batches of
-  plain training in the same order, each with the random start and the ε of its number, whatever s is.
+  The queue is filled before training starts, at the time steps -s … -1. At time step t a batch is
+  crafted for the current weights and enters, and the one that entered at t - s leaves and is
+  trained on. Training sees the batches of plain training in the same order, each with the random
+  start and the ε of its number, whatever s is.
 
-  The queue holds perturbations as whole multiples of 1/127 of the ball's radius, a byte a pixel: s × batch × pixels bytes,
-  in memory and in every checkpoint, which is 103 MB for s = 1024 and batches of 128 MNIST images (float32 images: 411 MB).
-  A pixel moves by up to 1/254 of the radius, 0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its
-  border is kept as it is.
+  The queue holds perturbations as whole multiples of 1/127 of the ball's radius, a byte a pixel: s
+  × batch × pixels bytes, in memory and in every checkpoint, which is 103 MB for s = 1024 and
+  batches of 128 MNIST images (float32 images: 411 MB). A pixel moves by up to 1/254 of the radius,
+  0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its border is kept as it is.
   """
 
   def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
@@ -85,18 +91,22 @@ class Stale:
   def arrays(self) -> dict[str, np.ndarray]:
     """The queue, for the checkpoint: int8 [batches, batch, height, width, channels]."""
     shape = (len(self._queue), self._learner.config.training.batch_size, *self._learner.image_shape)
-    return {"staleness/queue": np.array([packed.numpy() for packed in self._queue], np.int8).reshape(shape)}
+    return {"staleness/queue": np.array([packed.numpy() for packed in self._queue],
+                                        np.int8).reshape(shape)}
 
   def restore(self, checkpoint: Checkpoint) -> None:
     """Goes on from a checkpoint, be its queue full or not."""
     self._queue.extend(map(tf.constant, checkpoint.arrays["staleness/queue"]))
 
   def report(self) -> dict[str, object]:
-    """`fresh_accuracy`, of the current weights on the batch just crafted, and `stale_accuracy`, on the batch trained on.
+    """`fresh_accuracy`, of the current weights on the batch just crafted, and `stale_accuracy`, on
+    the batch trained on.
 
-    Both are adversarial, in float32, taken before the update, and means over the steps since the last line of metrics.jsonl.
+    Both are adversarial, in float32, taken before the update, and means over the steps since the
+    last line of metrics.jsonl.
     """
-    return {"fresh_accuracy": float(np.mean(self._fresh)), "stale_accuracy": float(np.mean(self._stale))}
+    return {"fresh_accuracy": float(np.mean(self._fresh)),
+            "stale_accuracy": float(np.mean(self._stale))}
 
   def begin_line(self) -> None:
     """Begins to measure anew."""
@@ -108,10 +118,12 @@ class Stale:
 
 
 class Reloading:
-  """The `Stepper` that crafts with weights renewed every R steps only, as the workers of §5 reload them.
+  """The `Stepper` that crafts with weights renewed every R steps only, as the workers of §5 reload
+  them.
 
-  Step t trains at once on a batch crafted with the weights of step R·⌊t/R⌋: its staleness is t mod R, from 0 to R - 1,
-  (R - 1)/2 on average. No queue: what waits in one adds to this in a real run. R = 1 is plain training.
+  Step t trains at once on a batch crafted with the weights of step R·⌊t/R⌋: its staleness is t mod
+  R, from 0 to R - 1, (R - 1)/2 on average. No queue: what waits in one adds to this in a real run.
+  R = 1 is plain training.
   """
 
   def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
@@ -150,15 +162,19 @@ class Reloading:
 
   def restore(self, checkpoint: Checkpoint) -> None:
     """Goes on from a checkpoint."""
-    self._crafting = [checkpoint.arrays[CRAFTING + variable.path] for variable in self._learner.trained.weights]
+    self._crafting = [checkpoint.arrays[CRAFTING + variable.path]
+                      for variable in self._learner.trained.weights]
 
   def report(self) -> dict[str, object]:
-    """`stale_accuracy` of the batches trained on, `staleness_mean` and `staleness_max` of them; `fresh_accuracy`.
+    """`stale_accuracy` of the batches trained on, `staleness_mean` and `staleness_max` of them;
+    `fresh_accuracy`.
 
-    Accuracies are adversarial, in float32, taken before the update, and means since the last line of metrics.jsonl. Fresh is
-    that of batches crafted for the current weights, every `FRESH_EVERY` steps; where a line has no such step, it is left out.
+    Accuracies are adversarial, in float32, taken before the update, and means since the last line
+    of metrics.jsonl. Fresh is that of batches crafted for the current weights, every `FRESH_EVERY`
+    steps; where a line has no such step, it is left out.
     """
-    values = {"stale_accuracy": float(np.mean(self._stale)), "staleness_mean": float(np.mean(self._ages)),
+    values = {"stale_accuracy": float(np.mean(self._stale)),
+              "staleness_mean": float(np.mean(self._ages)),
               "staleness_max": max(self._ages)}
     if self._fresh:
       values["fresh_accuracy"] = float(np.mean(self._fresh))

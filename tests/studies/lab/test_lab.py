@@ -50,7 +50,8 @@ def test_a_stopped_network_goes_on_and_recording_does_not_change_it(tmp_path, mo
 @pytest.mark.parametrize(("given", "name"), [
     ({"k": 8}, "9a3b8bf400d177d7"), ({"k": 1}, "16dade868653317d"), ({"s": 64}, "31ec594fbc3a70a5"),
     ({"reload": 100}, "a64076d1d55b7b78"), ({"s": 64, "times": 3.0}, "12f261ef04a7f3c7")])
-def test_networks_that_were_trained_are_found_by_the_names_that_they_have(tmp_path, monkeypatch, given, name):
+def test_networks_that_were_trained_are_found_by_the_names_that_they_have(tmp_path, monkeypatch,
+                                                                          given, name):
   folders = []
 
   def train(config, **_):

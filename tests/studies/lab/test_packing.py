@@ -15,4 +15,5 @@ def test_arrays_survive_being_text():
 def test_bits_survive_being_text_whatever_their_number():
   for n in (1, 7, 8, 2_001):
     values = np.random.default_rng(n).random(n) < 0.5
-    assert np.array_equal(packing.unpack_bits(json.loads(json.dumps(packing.pack_bits(values))), n), values)
+    assert np.array_equal(packing.unpack_bits(json.loads(json.dumps(packing.pack_bits(values))), n),
+                          values)

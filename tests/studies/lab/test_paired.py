@@ -41,7 +41,8 @@ def test_fewer_examples_are_compared_with_the_same_ones_among_more():
 
 
 def test_examples_are_spread_over_all():
-  split = datasets.Split(np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1), np.arange(20, dtype=np.int32))
+  split = datasets.Split(np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1),
+                         np.arange(20, dtype=np.int32))
   assert paired.spread(split, 4).labels.tolist() == [0, 5, 10, 15]
   assert paired.spread(split, 20).labels.tolist() == list(range(20))
   with pytest.raises(UserError, match="n is 21"):

@@ -42,13 +42,15 @@ def test_a_trainer_that_assists_spends_on_it_what_time_the_workers_leave():
 
 
 def test_a_full_queue_has_one_staleness():
-  # Ahead of a batch that is begun: all that the queue holds, and what the other workers have in hand.
+  # Ahead of a batch that is begun: all that the queue holds, and what the other workers have in
+  # hand.
   outcome = simulate(COSTS, workers=12, queue_size=4, reload_every=1)
   assert outcome.staleness == {4 + 12 - 1: 2000}
 
 
 def test_snapshots_add_up_to_their_distance_to_staleness():
-  often, seldom = (simulate(COSTS, workers=12, queue_size=4, reload_every=every) for every in (1, 100))
+  often, seldom = (simulate(COSTS, workers=12, queue_size=4, reload_every=every)
+                   for every in (1, 100))
   ages = [age for age, count in seldom.staleness.items() for _ in range(count)]
   assert min(ages) == 15 and max(ages) == 15 + 99
   assert seldom.mean_staleness() == pytest.approx(often.mean_staleness() + 99 / 2, rel=0.01)
@@ -96,5 +98,6 @@ def test_bad_costs_and_nobody_to_craft_are_one_line():
     Costs(craft=0, learn=1)
   with pytest.raises(UserError, match=r"publish is -1, accepted: seconds, at least 0"):
     Costs(craft=1, learn=1, publish=-1)
-  with pytest.raises(UserError, match=r"workers is 0, accepted: at least 1 where the trainer does not assist"):
+  with pytest.raises(UserError,
+                     match=r"workers is 0, accepted: at least 1 where the trainer does not assist"):
     simulate(COSTS, workers=0, assist=False)

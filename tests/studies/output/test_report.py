@@ -21,9 +21,11 @@ from tf_madry.studies import STUDIES
 from tf_madry.studies.output import plots, report, results
 
 RELOADS = {("constant", 0): 0.9, ("reload", 100): 0.9, ("constant", 48): 0.3}
-MADE = {"power": (power_data(), {"k_list": [1, 8]}), "transfer": (paper_cells(), {"k_list": [1, 4, 8, 128]}),
+MADE = {"power": (power_data(), {"k_list": [1, 8]}),
+        "transfer": (paper_cells(), {"k_list": [1, 4, 8, 128]}),
         "staleness": (stale_data(), STALE), "reload": (reload_data(RELOADS), {}),
-        "takeoff": (takeoff_data(lambda rate, s: s < 60), {}), "cycles": (cycle_data(), {"long": 5.0}),
+        "takeoff": (takeoff_data(lambda rate, s: s < 60), {}),
+        "cycles": (cycle_data(), {"long": 5.0}),
         "speedup": (speed_data(), {})}
 
 
@@ -39,13 +41,17 @@ def test_every_study_draws_its_numbers_and_the_report_has_them(tmp_path, monkeyp
   with open(tmp_path / "transfer.csv", encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 16
-  assert rows[1] == {"target": "1", "source": "4", "attack_k": "1", "n": "10000", "natural_accuracy": "0.98",
-                     "adversarial_accuracy": "0.4863", "low": rows[1]["low"], "high": rows[1]["high"], "paper": "0.4863",
+  assert rows[1] == {"target": "1", "source": "4", "attack_k": "1", "n": "10000",
+                     "natural_accuracy": "0.98",
+                     "adversarial_accuracy": "0.4863", "low": rows[1]["low"],
+                     "high": rows[1]["high"], "paper": "0.4863",
                      "shattered": "True"}
   report.write(out)
   text = (tmp_path / report.NAME).read_text()
-  for said in ("## Attacker power", "## Transfer", "## Staleness", "## Reload", "## Take-off", "## Cycles", "(transfer.png)",
-               "(cycles_animated.gif)", "| 8 | 18 | 98.0%", "(speedup.png)", "600 steps of batch 128, 1.4 epochs", "## Not run",
+  for said in ("## Attacker power", "## Transfer", "## Staleness", "## Reload", "## Take-off",
+               "## Cycles", "(transfer.png)",
+               "(cycles_animated.gif)", "| 8 | 18 | 98.0%", "(speedup.png)",
+               "600 steps of batch 128, 1.4 epochs", "## Not run",
                "`headline`"):
     assert said in text
   figure = next(figure for path, figure in drawn if path.endswith("power_final"))
@@ -67,5 +73,7 @@ def test_a_folder_without_studies_cannot_be_reported(tmp_path):
 
 def test_the_size_of_studies_from_before_the_batch_was_recorded():
   old = {"scale": 0.03}
-  assert report.training_size(old).startswith("Networks are trained for 1,800 steps of batch 16, 0.524 epochs")
-  assert "6,000 steps of batch 128, 14 epochs" in report.training_size({"scale": 0.1, "batch_size": 128})
+  assert report.training_size(old).startswith("Networks are trained for 1,800 steps of batch 16, "
+                                              "0.524 epochs")
+  assert "6,000 steps of batch 128, 14 epochs" in report.training_size({"scale": 0.1,
+                                                                        "batch_size": 128})

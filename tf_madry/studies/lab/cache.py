@@ -1,4 +1,6 @@
-"""Measurements that are made once: a JSON file each, named after the digest of everything that decides its value."""
+"""Measurements that are made once: a JSON file each, named after the digest of everything that
+decides its value.
+"""
 
 import hashlib
 import json
@@ -48,9 +50,11 @@ def remember(out, key, compute):
   if os.path.exists(path):
     entry = read(path)
     if not isinstance(entry, dict) or entry.get("key") != json.loads(json.dumps(key)):
-      raise UserError(f"{path!r} is a measurement with other settings than its name says; remove it, or choose another --out")
+      raise UserError(f"{path!r} is a measurement with other settings than its name says; remove "
+                      "it, or choose another --out")
     if "value" not in entry:
-      raise UserError(f"{path!r} is damaged (it holds no value); remove it, or choose another --out")
+      raise UserError(f"{path!r} is damaged (it holds no value); remove it, or choose another "
+                      "--out")
     return entry["value"], entry.get("machine")
   value, machine = compute(), machines.here()
   prepare(folder)

@@ -1,4 +1,6 @@
-"""Where studies get their networks and measurements: trained or measured once, and kept in the output folder."""
+"""Where studies get their networks and measurements: trained or measured once, and kept in the
+output folder.
+"""
 
 import dataclasses
 import functools
@@ -32,11 +34,13 @@ class Lab:
 
   Attributes:
     options, sizes: as given.
-    seconds: time that all trainings and evaluations asked for took when they were done, be it now or earlier.
+    seconds: time that all trainings and evaluations asked for took when they were done, be it now
+      or earlier.
     machines: where that was, each once; None among them where it was not recorded.
   """
 
-  def __init__(self, out: str, options: Options, sizes: Sizes = Sizes()) -> None:  # noqa: B008 (frozen)
+  def __init__(self, out: str, options: Options,
+               sizes: Sizes = Sizes()) -> None:  # noqa: B008 (frozen)
     self.options, self.sizes, self._out = options, sizes, out
     self._models, self._counted = {}, set()
     self.seconds, self.machines = 0.0, []
@@ -68,22 +72,29 @@ class Lab:
     """
     steps = max(1, round(times * self.options.steps))
     rate = self.options.learning_rate if learning_rate is None else learning_rate
-    values = {"k": k, "staleness": s, "staleness_reload": reload, "learning_rate": rate, "steps": steps,
-              "batch_size": self.sizes.batch_size, "seed": self.options.seed, "precision": self.options.precision}
+    values = {"k": k, "staleness": s, "staleness_reload": reload, "learning_rate": rate,
+              "steps": steps,
+              "batch_size": self.sizes.batch_size, "seed": self.options.seed,
+              "precision": self.options.precision}
     values |= {} if self.options.full else BELOW_FULL_SIZE
     run = {"log_every": max(1, steps // 60), "eval_every": 0, "summary_every": steps,
            "checkpoint_every": 300 if self.options.full else 100, "keep": 1}
     return self.trained(values, run, functools.partial(
       recorder.Recorder, points=self.points(steps), frame_every=self.sizes.frame_every))
 
-  def continued(self, network: Network, *, steps: int, learning_rate: float, seed: int, s: int = 0) -> Network:
-    """Trains a copy of a network for more steps at a constant rate, or finds it trained; errors as in `network`.
+  def continued(self, network: Network, *, steps: int, learning_rate: float, seed: int,
+                s: int = 0) -> Network:
+    """Trains a copy of a network for more steps at a constant rate, or finds it trained; errors as
+    in `network`.
 
     Adam begins anew, with averages of 0. Batches and random starts are those of `seed`.
     """
-    values = {"k": network.config.attack.k, "staleness": s, "learning_rate": learning_rate, "steps": steps,
-              "batch_size": self.sizes.batch_size, "seed": seed, "precision": self.options.precision}
-    run = {"log_every": max(1, steps // 40), "eval_every": 0, "summary_every": steps, "checkpoint_every": 300, "keep": 1}
+    values = {"k": network.config.attack.k, "staleness": s, "learning_rate": learning_rate,
+              "steps": steps,
+              "batch_size": self.sizes.batch_size, "seed": seed,
+              "precision": self.options.precision}
+    run = {"log_every": max(1, steps // 40), "eval_every": 0, "summary_every": steps,
+           "checkpoint_every": 300, "keep": 1}
 
     def begin(learner, batches):
       newest = checkpoints.read_newest(network.folder)
@@ -92,7 +103,8 @@ class Lab:
 
     return self.trained(values, run, begin, begins_as=network)
 
-  def trained(self, values: dict[str, Any], run: dict[str, Any], make_stepper: Callable = Synchronous,
+  def trained(self, values: dict[str, Any], run: dict[str, Any],
+              make_stepper: Callable = Synchronous,
               begins_as: Network | None = None) -> Network:
     """Trains a network by settings of `config`, or finds it trained; errors as in `network`.
 
@@ -106,7 +118,8 @@ class Lab:
     begin = {"begins_as": begins_as.name} if begins_as else {}
     name = _name(identity, begin)
     if self.options.full and make_stepper is Synchronous:
-      name += "-plain"  # at the paper's size another study has a network of these settings that takes notes
+      # At the paper's size another study has a network of these settings that takes notes.
+      name += "-plain"
     folder = os.path.join(self._out, "runs", name)
     network = Network(config.resolve(values | run | {"model_dir": folder})[0])
     if not network.is_trained:
@@ -114,13 +127,16 @@ class Lab:
       made = os.path.join(folder, MADE)
       if not os.path.exists(made):
         cache.prepare(folder)
-        cache.write(made, {"machine": machines.here(), "validation": dataclasses.asdict(network.config.evaluation_attack)} | begin)
+        cache.write(made, {"machine": machines.here(),
+                           "validation": dataclasses.asdict(network.config.evaluation_attack)}
+                    | begin)
       loop.train(network.config, make_stepper=make_stepper)
     self._count(name, network.rows[-1]["time"])
     self._note(network.made["machine"])
     return network
 
-  def accuracy(self, network: Network, k: int, *, split: str = "test", n: int | None = None, step: int | None = None,
+  def accuracy(self, network: Network, k: int, *, split: str = "test", n: int | None = None,
+               step: int | None = None,
                source: Network | None = None) -> dict[str, Any]:
     """Measures a network under PGD of power κ = k, with the paper's settings, or finds it measured.
 
@@ -133,10 +149,12 @@ class Lab:
       source: the network to craft on; None: the same one (white-box).
 
     Returns:
-      The fields of `accuracy.Result`, `k`, and `right`: the outcome of each example, see `packing.pack_bits`.
+      The fields of `accuracy.Result`, `k`, and `right`: the outcome of each example, see
+      `packing.pack_bits`.
     """
     attack = PGD(k=k)
-    key = {"of": network.name, "step": step, "source": source and source.name, "attack": repr(attack), "split": split,
+    key = {"of": network.name, "step": step, "source": source and source.name,
+           "attack": repr(attack), "split": split,
            "n": n or self.sizes.after_training(k), "examples": "spread", "seed": self.options.seed}
 
     def compute():
@@ -144,7 +162,8 @@ class Lab:
       crafted_on = self._model("source", source) if source else None
       examples = paired.spread(getattr(self.data, split), key["n"])
       right = np.zeros(len(examples), bool)
-      result = accuracy.evaluate(target, attack, examples, source=crafted_on, seed=self.options.seed, right=right)
+      result = accuracy.evaluate(target, attack, examples, source=crafted_on,
+                                 seed=self.options.seed, right=right)
       return dataclasses.asdict(result) | {"k": k, "right": packing.pack_bits(right)}
 
     result = self.remember(key, compute)
@@ -184,11 +203,14 @@ def final_row(result: dict[str, Any]) -> dict[str, Any]:
   """What a study keeps of an accuracy after training: numbers, with the outcome of each image."""
   low, high = result["adversarial_interval"]
   return {"n": result["n"], "natural_accuracy": result["natural_accuracy"],
-          "adversarial_accuracy": result["adversarial_accuracy"], "low": low, "high": high, "right": result["right"]}
+          "adversarial_accuracy": result["adversarial_accuracy"], "low": low, "high": high,
+          "right": result["right"]}
 
 
 def _name(identity, begin):
-  """The short name of a network's settings. Those at their default do not count: a setting yet to come changes no name."""
+  """The short name of a network's settings. Those at their default do not count: a setting yet to
+  come changes no name.
+  """
   default = config.Config().values()
   told = {name: value for name, value in identity.experiment().items() if value != default[name]}
   return cache.digest(told | {"steps": identity.training.steps} | begin)
@@ -196,5 +218,7 @@ def _name(identity, begin):
 
 def _description(network):
   attack, training = network.config.attack, network.config.training
-  return (f"network {network.name}: recipe {training.recipe}, κ = {attack.k}, s = {training.staleness}, R = "
-          f"{training.staleness_reload}, rate {training.learning_rate:g}, seed {training.seed}, {training.steps:,} steps")
+  return (f"network {network.name}: recipe {training.recipe}, κ = {attack.k}, s = "
+          f"{training.staleness}, R = "
+          f"{training.staleness_reload}, rate {training.learning_rate:g}, seed {training.seed}, "
+          f"{training.steps:,} steps")

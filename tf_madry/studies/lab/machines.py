@@ -12,11 +12,14 @@ def here():
   """The machine at hand: {name: value}."""
   gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
           for gpu in tf.config.list_physical_devices("GPU")]
-  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({devices.cpu_model()})", "TensorFlow": tf.__version__}
+  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({devices.cpu_model()})",
+          "TensorFlow": tf.__version__}
 
 
 def joined(machines):
-  """Several of them as one: {name: value, or the values with "and" between them}; some may be joined ones."""
+  """Several of them as one: {name: value, or the values with "and" between them}; some may be
+  joined ones.
+  """
   values = {}
   for name, value in (item for machine in machines for item in machine.items()):
     values.setdefault(name, []).extend(value.split(AND))

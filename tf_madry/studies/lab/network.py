@@ -59,18 +59,22 @@ class Network:
         rows = [json.loads(line) for line in file]
       whole = ("train", self.steps) in {(row["split"], row["step"]) for row in rows}
     except OSError as error:
-      raise UserError(f"{path!r} cannot be read: {error.strerror}; remove its folder, or choose another --out") from error
+      raise UserError(f"{path!r} cannot be read: {error.strerror}; remove its folder, or choose "
+                      "another --out") from error
     except (ValueError, LookupError, TypeError):
       whole = False
     if not whole:
-      raise UserError(f"{path!r} is damaged: it does not tell of all {self.steps:,} steps; remove its folder, or choose "
+      raise UserError(f"{path!r} is damaged: it does not tell of all {self.steps:,} steps; remove "
+                      "its folder, or choose "
                       "another --out")
     return rows
 
   def curve(self) -> list[dict[str, Any]]:
-    """Adversarial accuracy in training, by line of its log: `step`, `fresh_accuracy`, `stale_accuracy`, `learning_rate`.
+    """Adversarial accuracy in training, by line of its log: `step`, `fresh_accuracy`,
+    `stale_accuracy`, `learning_rate`.
 
-    Without staleness fresh and stale are one, of a single batch; with it they are means over the line's steps.
+    Without staleness fresh and stale are one, of a single batch; with it they are means over the
+    line's steps.
     """
     training = self.config.training
 
@@ -79,14 +83,17 @@ class Network:
 
     return [{"step": row["step"], "fresh_accuracy": value(row, "fresh_accuracy"),
              "stale_accuracy": value(row, "stale_accuracy"),
-             "learning_rate": float(rate(training.schedule, training.learning_rate, row["step"] / self.steps))}
+             "learning_rate": float(rate(training.schedule, training.learning_rate,
+                                         row["step"] / self.steps))}
             for row in self.rows]
 
   @functools.cached_property
   def made(self) -> dict[str, Any]:
-    """`machine`: where it was trained; `validation`: {setting: value} of the attack during training.
+    """`machine`: where it was trained; `validation`: {setting: value} of the attack during
+    training.
 
-    Networks that were trained before this was recorded were validated with the attack that they were trained against.
+    Networks that were trained before this was recorded were validated with the attack that they
+    were trained against.
     """
     path = os.path.join(self.folder, MADE)
     return cache.read(path) if os.path.exists(path) else {
@@ -94,14 +101,18 @@ class Network:
 
   @property
   def seconds(self) -> float | None:
-    """Time that its training steps took: their number times the median time of one, compiling left out."""
+    """Time that its training steps took: their number times the median time of one, compiling left
+    out.
+    """
     speeds = [row["examples_per_second"] for row in self.rows if row["examples_per_second"]]
-    return self.steps * self.config.training.batch_size / float(np.median(speeds)) if speeds else None
+    examples = self.steps * self.config.training.batch_size
+    return examples / float(np.median(speeds)) if speeds else None
 
   @functools.cached_property
   def frames(self) -> np.ndarray:
     """The recorder's perturbations of the watched examples, float32 in units of ε."""
-    return checkpoints.read_newest(self.folder).arrays["frames"].astype(np.float32) / recorder.LEVELS
+    frames = checkpoints.read_newest(self.folder).arrays["frames"]
+    return frames.astype(np.float32) / recorder.LEVELS
 
   @property
   def is_trained(self) -> bool:
@@ -118,7 +129,10 @@ class Network:
     ours = self.config.experiment()
     other = [name for name in ours if theirs[name] != ours[name]]
     if other:
-      raise UserError(f"{self.folder!r} holds a network with {other[0]} {theirs[other[0]]!r}, not {ours[other[0]]!r} as its "
+      raise UserError(f"{self.folder!r} holds a network with {other[0]} {theirs[other[0]]!r}, not "
+                      f"{ours[other[0]]!r} as its "
                       "name says; remove it, or choose another --out")
     # The last validation comes after the last checkpoint; a run may have been stopped in between.
-    return not self.config.run.eval_every or self.steps in [row["step"] for row in Network(self.config).validation]
+    validated = self.config.run.eval_every and [row["step"]
+                                                for row in Network(self.config).validation]
+    return not self.config.run.eval_every or self.steps in validated

@@ -1,4 +1,6 @@
-"""What studies are made with: every option in one place, with its defaults at the paper's size and below it."""
+"""What studies are made with: every option in one place, with its defaults at the paper's size and
+below it.
+"""
 
 import dataclasses
 import math
@@ -12,8 +14,8 @@ STEPS = 60_000  # of the paper's networks (§6)
 BATCH_SIZE = TrainingConfig().batch_size  # §6, at every scale
 MOST_IMAGES = 10_000  # of the test set
 
-# Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from weights of deviation
-# 0.1 takes thousands of steps to find anything against ε = 0.3.
+# Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from
+# weights of deviation 0.1 takes thousands of steps to find anything against ε = 0.3.
 BELOW_FULL_SIZE = {"initialization": "he", "schedule": "linear", "ramp": 0.1}
 
 
@@ -34,37 +36,49 @@ class Options:
   scale: float = _option(0.1, "size: 1 for the paper's 60,000 steps (0.1)")
   seed: int = _option(0, "of training and evaluation (0)")
   precision: str | None = _option(
-    None, "of training, float32 or bfloat16 (float32 at the paper's size, below it what is quicker here)")
+    None, "of training, float32 or bfloat16 (float32 at the paper's size, below it what is quicker "
+          "here)")
   k_list: tuple[int, ...] | None = _option(
-    None, "attackers' power κ, of training and of the attack (1,4,8,128; below the paper's size 1,2,4,8,32)")
+    None, "attackers' power κ, of training and of the attack (1,4,8,128; below the paper's size "
+          "1,2,4,8,32)")
   s_list: tuple[int, ...] | None = _option(
-    None, "staleness, 0 being always one (0 and 1 to 1024 in powers of two; below the paper's size 0,16,32,48,64,128)")
+    None, "staleness, 0 being always one (0 and 1 to 1024 in powers of two; below the paper's size "
+          "0,16,32,48,64,128)")
   rates: tuple[float, ...] | None = _option(
-    None, "learning rates: the first for everything, the others to see where staleness breaks training "
+    None, "learning rates: the first for everything, the others to see where staleness breaks "
+          "training "
     "(1e-4,4e-4; below the paper's size 1e-3,2.5e-4)")
   r_list: tuple[int, ...] = _option(
-    (1, 10, 32, 64, 100, 200), "steps between renewals of the weights that craft, of `reload` (1,10,32,64,100,200)")
+    (1, 10, 32, 64, 100, 200), "steps between renewals of the weights that craft, of `reload` "
+                               "(1,10,32,64,100,200)")
   constant_rates: tuple[float, ...] = _option(
-    (1e-4, 3e-4, 1e-3), "learning rates at which `takeoff` goes on with a robust network (1e-4,3e-4,1e-3)")
+    (1e-4, 3e-4, 1e-3), "learning rates at which `takeoff` goes on with a robust network "
+                        "(1e-4,3e-4,1e-3)")
   seeds: int = _option(2, "how many seeds `takeoff` goes on with (2)")
   long: float | None = _option(
-    None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's size 0)")
-  slice: int = _option(100, "training steps by which `headline` extrapolates what it does not run to the end (100)")
+    None, "times its steps that the long run of `cycles` takes, 0 for none (5; below the paper's "
+          "size 0)")
+  slice: int = _option(100, "training steps by which `headline` extrapolates what it does not run "
+                            "to the end (100)")
   headline_n: int = _option(1_000, "test images that `headline` attacks, up to 10,000 (1,000)")
   runs: tuple[str, ...] = _option(
     (), "model directories of runs that are done, which `headline` attacks as well (none)")
   repeats: int = _option(5, "how often `speedup` measures each number of workers (5)")
-  t_adv: float | None = _option(None, "seconds to craft a batch, for the simulation in `speedup` (measured)")
+  t_adv: float | None = _option(None, "seconds to craft a batch, for the simulation in `speedup` "
+                                      "(measured)")
   t_train: float | None = _option(None, "seconds to train on one (measured)")
 
   def __post_init__(self) -> None:
-    require(0 < self.scale <= 1, "scale", self.scale, "a number above 0, up to 1 for the paper's size")
+    require(0 < self.scale <= 1, "scale", self.scale,
+            "a number above 0, up to 1 for the paper's size")
     require((self.t_adv is None) == (self.t_train is None), "t_train", self.t_train,
             "a number of seconds where t_adv is given, and none where it is not")
     for name, least in (("k_list", 1), ("s_list", 0), ("r_list", 1)):
-      _require_each_once(name, getattr(self, name), lambda value, least=least: value >= least, f"numbers from {least}")
+      _require_each_once(name, getattr(self, name), lambda value, least=least: value >= least,
+                         f"numbers from {least}")
     for name in ("rates", "constant_rates"):
-      _require_each_once(name, getattr(self, name), lambda value: 0 < value < math.inf, "numbers above 0")
+      _require_each_once(name, getattr(self, name), lambda value: 0 < value < math.inf,
+                         "numbers above 0")
     require(self.long is None or self.long == 0 or 1 < self.long < math.inf, "long", self.long,
             "a number above 1, or 0 for none")
     for name in ("slice", "seeds", "repeats"):
@@ -88,29 +102,36 @@ class Options:
     return self.rates[0]
 
   def settings(self, names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that a study is kept with: those of all studies, and the options of this one, as JSON has them."""
+    """The settings that a study is kept with: those of all studies, and the options of this one, as
+    JSON has them.
+    """
     values = {name: getattr(self, name) for name in ("scale", "seed", "precision", *names)}
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    values = {name: list(value) if isinstance(value, tuple) else value
+              for name, value in values.items()}
     return values | {"batch_size": BATCH_SIZE}
 
 
 def _require_each_once(name, values, good, accepted):
-  require(values is None or (values and all(map(good, values)) and len(set(values)) == len(values)), name, values,
+  require(values is None or (values and all(map(good, values)) and len(set(values)) == len(values)),
+          name, values,
           f"{accepted}, each once")
 
 
 def fill(**given: Any) -> Options:
-  """`Options` with every value: what is given (None: is not), else the paper's or, below scale 1, a smaller one.
+  """`Options` with every value: what is given (None: is not), else the paper's or, below scale 1, a
+  smaller one.
 
   Raises:
     UserError: a value is out of range.
   """
   chosen = Options(**{name: value for name, value in given.items() if value is not None})
   if chosen.full:
-    defaults = {"precision": "float32", "k_list": (1, 4, 8, 128), "s_list": (0, *(2**n for n in range(11))),
+    defaults = {"precision": "float32", "k_list": (1, 4, 8, 128),
+                "s_list": (0, *(2**n for n in range(11))),
                 "rates": (1e-4, 4e-4), "long": 5.0}
   else:
-    defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32), "s_list": (0, 16, 32, 48, 64, 128),
+    defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32),
+                "s_list": (0, 16, 32, 48, 64, 128),
                 "rates": (1e-3, 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
@@ -125,7 +146,8 @@ class Sizes:
 
   batch_size: int = BATCH_SIZE
   points: int = 12  # looks at a network during training, 30 at the paper's size
-  frame_every: int = 8  # steps between looks at perturbations: an eighth of the staleness at which the paper sees cycles
+  # Steps between looks at perturbations: an eighth of the staleness at which the paper sees cycles.
+  frame_every: int = 8
   curve_n: int = 1_000  # images of a look
   final_n: int = MOST_IMAGES  # images after training, under PGD up to κ = 32
   strongest_n: int = 2_000  # and above: κ = 128 takes as long for these as κ = 32 for 8,000

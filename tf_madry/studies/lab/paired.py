@@ -27,14 +27,18 @@ class Paired(NamedTuple):
 
   @property
   def interval(self) -> tuple[float, float]:
-    """Of the difference, 95 %: the adjusted Wald interval for paired proportions (Bonett and Price 2012)."""
+    """Of the difference, 95 %: the adjusted Wald interval for paired proportions (Bonett and Price
+    2012).
+    """
     first, second = (self.only_first + 1) / (self.n + 2), (self.only_second + 1) / (self.n + 2)
     half = Z * math.sqrt((first + second - (first - second) ** 2) / (self.n + 2))
     return first - second - half, first - second + half
 
   @property
   def p(self) -> float:
-    """McNemar's test, exact and two-sided: the chance of so uneven a split if both were equally good (McNemar 1947)."""
+    """McNemar's test, exact and two-sided: the chance of so uneven a split if both were equally
+    good (McNemar 1947).
+    """
     apart, fewer = self.only_first + self.only_second, min(self.only_first, self.only_second)
     return min(1.0, 2 * sum(math.comb(apart, number) for number in range(fewer + 1)) / 2**apart)
 
@@ -48,11 +52,13 @@ class Paired(NamedTuple):
   def __str__(self) -> str:
     low, high = self.interval
     p = f"p = {self.p:.2g}" if self.p >= 1e-4 else "p < 0.0001"
-    return f"{100 * self.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}; McNemar {p}, n = {self.n:,})"
+    return (f"{100 * self.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}; "
+            f"McNemar {p}, n = {self.n:,})")
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired:
-  """Compares two measurements on examples spread over the same split; where one has fewer, on those alone.
+  """Compares two measurements on examples spread over the same split; where one has fewer, on those
+  alone.
 
   Args:
     first, second: `n` and `right`, as `Lab.accuracy` returns them.

@@ -1,4 +1,6 @@
-"""What the networks of the studies keep of their training, so that each is trained once and serves all of them."""
+"""What the networks of the studies keep of their training, so that each is trained once and serves
+all of them.
+"""
 
 import os
 from collections.abc import Sequence
@@ -22,10 +24,11 @@ SNAPSHOTS = "snapshots"
 class Recorder:
   """A stepper, plain or stale, that trains as without it and takes notes.
 
-  Every `frame_every` steps it attacks the watched examples with the current weights, each time from another random start.
-  The perturbations join `frames` in the checkpoint: int8 [frames, examples, height, width, channels], in units of ε/127.
-  Of a network without staleness it keeps the weights after some steps in `SNAPSHOTS`, 13 MB each. They are evaluated
-  afterwards, so that no evaluation counts as training time.
+  Every `frame_every` steps it attacks the watched examples with the current weights, each time from
+  another random start. The perturbations join `frames` in the checkpoint: int8 [frames, examples,
+  height, width, channels], in units of ε/127. Of a network without staleness it keeps the weights
+  after some steps in `SNAPSHOTS`, 13 MB each. They are evaluated afterwards, so that no evaluation
+  counts as training time.
 
   Args:
     learner: that trains.
@@ -34,8 +37,10 @@ class Recorder:
     frame_every: steps.
   """
 
-  def __init__(self, learner: Learner, batches: datasets.Batches, *, points: Sequence[int], frame_every: int) -> None:
-    self._learner, self._step, self._stepper = learner, AdversarialStep(learner), staleness.stepper(learner, batches)
+  def __init__(self, learner: Learner, batches: datasets.Batches, *, points: Sequence[int],
+               frame_every: int) -> None:
+    self._learner, self._step = learner, AdversarialStep(learner)
+    self._stepper = staleness.stepper(learner, batches)
     training = learner.config.training
     self._points = () if training.staleness or training.staleness_reload else points
     self._frame_every, self._frames = frame_every, []
@@ -60,7 +65,8 @@ class Recorder:
 
   def _keep(self, step):
     learner = self._learner
-    arrays = {name: variable.numpy() for name, variable in checkpoints.variables_of(learner.model, "model").items()}
+    arrays = {name: variable.numpy()
+              for name, variable in checkpoints.variables_of(learner.model, "model").items()}
     arrays |= {"step": np.int64(step), "image_shape": np.int32(learner.image_shape),
                "num_classes": np.int32(learner.num_classes)}
     folder = os.path.join(learner.config.run.model_dir, SNAPSHOTS)

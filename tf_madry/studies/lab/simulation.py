@@ -1,4 +1,5 @@
-"""A discrete-event simulation of asynchronous training (§5): trainer, workers, queue, snapshots of the weights.
+"""A discrete-event simulation of asynchronous training (§5): trainer, workers, queue, snapshots of
+the weights.
 
     simulate(Costs(craft=0.8, learn=0.1), workers=7)
 """
@@ -26,7 +27,8 @@ class Costs:
   def __post_init__(self):
     for name, value in vars(self).items():
       least = "above 0" if name in ("craft", "learn") else "at least 0"
-      require(0 <= value < float("inf") and (value or least == "at least 0"), name, value, f"seconds, {least}")
+      require(0 <= value < float("inf") and (value or least == "at least 0"), name, value,
+              f"seconds, {least}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +53,11 @@ class Outcome:
 
 
 class Clock:
-  """Jobs that share cores evenly: each goes on at min(threads, cores / jobs) times the speed that one core gives it.
+  """Jobs that share cores evenly: each goes on at min(threads, cores / jobs) times the speed that
+  one core gives it.
 
-  Since all go on at one speed, the order in which they end is known from the work that each adds to the work done when
-  it starts.
+  Since all go on at one speed, the order in which they end is known from the work that each adds to
+  the work done when it starts.
 
   Args:
     cores: None for as many as there are jobs: each process has a device of its own.
@@ -71,7 +74,9 @@ class Clock:
     heapq.heappush(self._jobs, (self._work + cost, next(self._started), who))
 
   def next(self):
-    """Goes on to the end of the job that ends next, the one begun first of several; returns who had it."""
+    """Goes on to the end of the job that ends next, the one begun first of several; returns who had
+    it.
+    """
     speed = 1.0 if self._cores is None else min(self._threads, self._cores / len(self._jobs))
     end, _, who = heapq.heappop(self._jobs)
     self.now += (end - self._work) / speed
@@ -79,12 +84,14 @@ class Clock:
     return who
 
 
-def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, cores=None, steps=STEPS):
+def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, cores=None,
+             steps=STEPS):
   """Simulates asynchronous training until it is in full swing, and then so many steps of it.
 
-  A worker begins each batch with the newest snapshot, and waits where the queue has no room for it. The trainer takes the
-  batch that was finished first; its room is free when it has been trained on. Every `reload_every` steps the trainer
-  publishes its weights. Nothing is random: a process always takes the same time.
+  A worker begins each batch with the newest snapshot, and waits where the queue has no room for it.
+  The trainer takes the batch that was finished first; its room is free when it has been trained on.
+  Every `reload_every` steps the trainer publishes its weights. Nothing is random: a process always
+  takes the same time.
 
   Args:
     costs: `Costs`.
@@ -92,8 +99,8 @@ def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, co
     queue_size: finished batches that may wait.
     reload_every: steps between snapshots (paper: 100).
     assist: whether the trainer crafts a batch of its own while the queue is empty.
-    cores: that all processes share, each with a share of the threads as `placement.placements` gives it; None: each has a
-      device of its own.
+    cores: that all processes share, each with a share of the threads as `placement.placements`
+      gives it; None: each has a device of its own.
     steps: that are measured.
 
   Returns:
@@ -102,7 +109,8 @@ def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, co
   Raises:
     UserError: nobody crafts.
   """
-  require(workers >= 1 or assist, "workers", workers, "at least 1 where the trainer does not assist")
+  require(workers >= 1 or assist, "workers", workers,
+          "at least 1 where the trainer does not assist")
   return _Simulation(costs, workers, queue_size, reload_every, assist, cores).run(steps)
 
 
@@ -112,9 +120,11 @@ class _Simulation:
     self._reload_every, self._assist = reload_every, assist
     self._clock = Clock(cores, max(1, (cores or 1) // (1 + workers)))
     self._step = self._published = 0
-    self._queue, self._blocked = collections.deque(), collections.deque()  # steps of weights; (worker, step, since)
+    # Steps of weights; (worker, step, since).
+    self._queue, self._blocked = collections.deque(), collections.deque()
     self._weights = {}  # by worker: step of the weights it crafts with
-    self._training = None  # step of the weights of the batch in training; None: the trainer's own, or none
+    # Step of the weights of the batch in training; None: the trainer's own, or none.
+    self._training = None
     self._idle_since = None
     self._waited = self._held_up = 0.0
     self._ages = collections.Counter()
@@ -124,13 +134,15 @@ class _Simulation:
       # Not all at once, but one after the other, as they come to be in the long run.
       self._craft(worker, self._costs.craft * worker / self._workers)
     self._train()
-    # In full swing: every worker has been through the queue, and the batches have weights of the second snapshot or later.
+    # In full swing: every worker has been through the queue, and the batches have weights of the
+    # second snapshot or later.
     self._until(2 * (self._room + self._workers + self._reload_every))
     began, waited, held_up = self._clock.now, self._waited, self._held_up
     self._ages.clear()
     self._until(self._step + steps)
     seconds = self._clock.now - began
-    return Outcome(steps / seconds, dict(sorted(self._ages.items())), (self._waited - waited) / seconds,
+    return Outcome(steps / seconds, dict(sorted(self._ages.items())),
+                   (self._waited - waited) / seconds,
                    (self._held_up - held_up) / seconds / max(1, self._workers))
 
   def _until(self, step):
@@ -158,7 +170,8 @@ class _Simulation:
 
   def _train(self):
     self._idle_since = None
-    cost = self._costs.learn + (self._costs.publish if (self._step + 1) % self._reload_every == 0 else 0.0)
+    cost = self._costs.learn + (self._costs.publish if (self._step + 1) % self._reload_every == 0
+                                else 0.0)
     if self._queue:
       self._training = self._queue.popleft()
       self._clock.start(TRAINER, cost)

@@ -11,7 +11,9 @@ Curve = list[dict[str, Any]]  # of `Network.curve`
 
 
 def draw(panels: Sequence[tuple[str, Curve]], width: float = 2.1) -> plots.Figure:
-  """One panel a network, (title, curve), in one row; grey: the learning rate, as a share of its highest."""
+  """One panel a network, (title, curve), in one row; grey: the learning rate, as a share of its
+  highest.
+  """
   figure, (axes,) = plots.grid(1, len(panels), width=width, height=2.5, sharey=True)
   for axis, (title, curve) in zip(axes, panels, strict=True):
     steps = smooth([row["step"] for row in curve])
@@ -19,7 +21,8 @@ def draw(panels: Sequence[tuple[str, Curve]], width: float = 2.1) -> plots.Figur
       axis.plot(steps, smooth([row[f"{name}_accuracy"] for row in curve]), color=colour, label=name)
     if "learning_rate" in curve[0]:
       peak = max(row["learning_rate"] for row in curve)
-      axis.plot(steps, smooth([row["learning_rate"] / peak for row in curve]), color="0.7", linewidth=1, zorder=0,
+      axis.plot(steps, smooth([row["learning_rate"] / peak for row in curve]), color="0.7",
+                linewidth=1, zorder=0,
                 label="learning rate\n(of its highest)")
     axis.set_title(title)
     axis.set_xlabel("training step")
@@ -36,11 +39,14 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 
 def examples(curve: Curve, batch_size: int, plain: bool) -> int:
-  """How many examples a point of a curve is of: a line without staleness is of one batch, others of all their steps."""
+  """How many examples a point of a curve is of: a line without staleness is of one batch, others of
+  all their steps.
+  """
   return SMOOTHING * batch_size * (1 if plain else min(row["step"] for row in curve))
 
 
 def late(curve: Curve) -> tuple[float, float]:
   """(fresh, stale) accuracy: means over the second half of training."""
   half = curve[len(curve) // 2:]
-  return tuple(sum(row[f"{name}_accuracy"] for row in half) / len(half) for name in ("fresh", "stale"))
+  return tuple(sum(row[f"{name}_accuracy"] for row in half) / len(half)
+               for name in ("fresh", "stale"))

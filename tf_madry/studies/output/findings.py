@@ -12,7 +12,9 @@ NOT_TESTED = "not tested: no such network was trained"
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """A claim of the paper, whether it was `seen` here (None: cannot be said), and the numbers it rests on."""
+  """A claim of the paper, whether it was `seen` here (None: cannot be said), and the numbers it
+  rests on.
+  """
 
   claim: str
   seen: bool | None
@@ -32,8 +34,8 @@ class Table:
 class Figure:
   """A plot.
 
-  `draw` returns a matplotlib figure or, of something that moves, a `plots.Animation`. `of` says inside the plot what its
-  numbers are of, in a few words.
+  `draw` returns a matplotlib figure or, of something that moves, a `plots.Animation`. `of` says
+  inside the plot what its numbers are of, in a few words.
   """
 
   name: str
@@ -44,7 +46,9 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-  """All that a study found; `records` are its numbers, {name of a CSV file: list of {column: value}}."""
+  """All that a study found; `records` are its numbers, {name of a CSV file: list of {column:
+  value}}.
+  """
 
   title: str
   claims: list[Claim]
@@ -55,7 +59,9 @@ class Findings:
 
 
 def all_of(verdicts: list[bool | None]) -> bool | None:
-  """Whether all of some verdicts are true; None where there is none, or one that decides cannot be said."""
+  """Whether all of some verdicts are true; None where there is none, or one that decides cannot be
+  said.
+  """
   if False in verdicts:
     return False
   return None if not verdicts or None in verdicts else True

@@ -20,10 +20,13 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, Per
 
 from tf_madry.runtime import files
 
-PAPER = {"color": "0.45", "linestyle": "--", "linewidth": 1.2}  # the paper's values, wherever they are drawn
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
+# The paper's values, wherever they are drawn.
+PAPER = {"color": "0.45", "linestyle": "--", "linewidth": 1.2}
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink",
+           "tab:olive")
 FRAMES_PER_SECOND = 6
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+         "grid.alpha": 0.25,
          "axes.titlesize": 10, "legend.fontsize": 8, "legend.frameon": False, "figure.dpi": 110,
          "svg.hashsalt": "tf_madry"}  # the same plot is the same file
 
@@ -37,14 +40,17 @@ class Animation:
   frames: int
 
 
-def grid(rows: int, columns: int, width: float = 3.4, height: float = 2.7, **options: Any) -> tuple[Figure, np.ndarray]:
+def grid(rows: int, columns: int, width: float = 3.4, height: float = 2.7,
+         **options: Any) -> tuple[Figure, np.ndarray]:
   """A figure of rows × columns plots, so many inches each: (figure, axes [rows, columns])."""
-  return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False, layout="constrained",
+  return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False,
+                      layout="constrained",
                       **options)
 
 
 def log_ticks(axis: Axis) -> None:
-  """Ticks at 1, 2, 5, 10, 20, … with plain numbers, for a logarithmic `axis.xaxis` or `axis.yaxis`."""
+  """Ticks at 1, 2, 5, 10, 20, … with plain numbers, for a logarithmic `axis.xaxis` or `axis.yaxis`.
+  """
   axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
   axis.set_major_formatter(FormatStrFormatter("%g"))
   axis.set_minor_formatter(NullFormatter())
@@ -75,8 +81,11 @@ def frame(x: float, y: float, size: float) -> mpl.patches.Rectangle:
   return mpl.patches.Rectangle((x, y), size, size, fill=False, linewidth=2)
 
 
-def with_intervals(axis: Axes, positions: Iterable[float], rows: Sequence[dict[str, Any]], **style: Any) -> None:
-  """Adversarial accuracies with their intervals: `adversarial_accuracy`, `low` and `high` of each row."""
+def with_intervals(axis: Axes, positions: Iterable[float], rows: Sequence[dict[str, Any]],
+                   **style: Any) -> None:
+  """Adversarial accuracies with their intervals: `adversarial_accuracy`, `low` and `high` of each
+  row.
+  """
   values = [row["adversarial_accuracy"] for row in rows]
   bars = [[value - row["low"] for value, row in zip(values, rows, strict=True)],
           [row["high"] - value for value, row in zip(values, rows, strict=True)]]
@@ -107,7 +116,8 @@ def file_name(name: str) -> str:
 
 
 def save(path: str, draw: Callable[[], Figure | Animation], of: str) -> None:
-  """Writes what `draw()` returns, a figure as PNG and SVG, an `Animation` as GIF, under `path` with their endings.
+  """Writes what `draw()` returns, a figure as PNG and SVG, an `Animation` as GIF, under `path` with
+  their endings.
 
   Below it stands in small letters what it is `of`.
 

@@ -1,4 +1,6 @@
-"""What is written of studies: CSV files and plots of one, and one Markdown report of all that a folder holds."""
+"""What is written of studies: CSV files and plots of one, and one Markdown report of all that a
+folder holds.
+"""
 
 import csv
 import io
@@ -20,23 +22,29 @@ TRAINING_EXAMPLES = 55_000  # of an epoch (§6)
 
 INTRODUCTION = """# The paper's tables and figures
 
-Towards Efficient Methods for Training Robust Deep Neural Networks (Bhat, Tsipras, Mądry 2018). Accuracies are of so many
-examples as stand beside them, spread over the set, with 95 % (Wilson) intervals. Two accuracies on the same images are
-compared image by image, by McNemar's exact test. One training stands behind each network, as in the paper: a test tells two
-networks apart, not two methods. Losses are mean cross-entropies. Times are of the runs as they were, on machines that had
-other work as well. Scale 1 is the paper's size, 60,000 steps of batch 128. Below it there are fewer steps, and three things
-that make something of them: He initialisation, ε rising over the first tenth of the steps, and a learning rate that rises over
-the first tenth to the one named and then falls to 0.
+Towards Efficient Methods for Training Robust Deep Neural Networks (Bhat, Tsipras, Mądry 2018).
+Accuracies are of so many examples as stand beside them, spread over the set, with 95 % (Wilson)
+intervals. Two accuracies on the same images are compared image by image, by McNemar's exact test.
+One training stands behind each network, as in the paper: a test tells two networks apart, not two
+methods. Losses are mean cross-entropies. Times are of the runs as they were, on machines that had
+other work as well. Scale 1 is the paper's size, 60,000 steps of batch 128. Below it there are fewer
+steps, and three things that make something of them: He initialisation, ε rising over the first
+tenth of the steps, and a learning rate that rises over the first tenth to the one named and then
+falls to 0.
 """
 
 
 def findings_of(out: str, name: str, found: Results) -> Findings:
-  """What a study found, from its results in a folder; `UserError` when they are not what it collects today."""
+  """What a study found, from its results in a folder; `UserError` when they are not what it
+  collects today.
+  """
   try:
     return study.load(name).findings(found.data, found.settings)
   except (LookupError, TypeError) as error:
-    raise UserError(f"{results.path(out, name)!r} does not hold what {name} measures ({type(error).__name__}: {error}); "
-                    "without --plot_only it is put together again from what the folder holds") from error
+    raise UserError(f"{results.path(out, name)!r} does not hold what {name} measures "
+                    f"({type(error).__name__}: {error}); "
+                    "without --plot_only it is put together again from what the folder "
+                    "holds") from error
 
 
 def draw(out: str, findings: Findings, settings: dict[str, Any]) -> None:
@@ -86,16 +94,19 @@ def section(name: str, found: Results, findings: Findings) -> Iterator[str]:
   """A study as a section of Markdown: lines."""
   yield f"## {findings.title}"
   yield ""
-  settings = ", ".join(f"{key} {_plain(value)}" for key, value in found.settings.items() if value is not None)
+  settings = ", ".join(f"{key} {_plain(value)}" for key, value in found.settings.items()
+                       if value is not None)
   machine = ", ".join(f"{key} {value}" for key, value in found.machine.items())
   took = f"{duration(found.seconds)} of training and evaluation"
-  yield f"`python -m tf_madry.studies {name}`: {'; '.join(filter(None, (settings, machine, took)))}."
+  said = "; ".join(filter(None, (settings, machine, took)))
+  yield f"`python -m tf_madry.studies {name}`: {said}."
   yield ""
   for note in (training_size(found.settings), *findings.notes):
     yield note
     yield ""
   yield from _lines(Table("", ["the paper's claim", "here", "numbers"],
-                          [[claim.claim, SEEN[claim.seen], claim.evidence] for claim in findings.claims]))
+                          [[claim.claim, SEEN[claim.seen], claim.evidence]
+                           for claim in findings.claims]))
   for table in findings.tables:
     yield table.caption
     yield ""
@@ -114,7 +125,8 @@ def training_size(settings: dict[str, Any]) -> str:
   """A sentence on how long the networks of a study with these settings are trained."""
   steps, batch = max(1, round(settings["scale"] * STEPS)), batch_size(settings)
   epochs, papers = steps * batch / TRAINING_EXAMPLES, STEPS * 128 / TRAINING_EXAMPLES
-  return (f"Networks are trained for {steps:,} steps of batch {batch}, {epochs:.3g} epochs (paper: {STEPS:,} steps of batch "
+  return (f"Networks are trained for {steps:,} steps of batch {batch}, {epochs:.3g} epochs (paper: "
+          f"{STEPS:,} steps of batch "
           f"128, {papers:.0f} epochs).")
 
 

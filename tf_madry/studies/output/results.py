@@ -9,7 +9,9 @@ from tf_madry.studies.lab import cache
 
 
 class Results(NamedTuple):
-  """`settings`, `machine` (that times are of), `seconds` of training and evaluation, and `data` as the study collected it."""
+  """`settings`, `machine` (that times are of), `seconds` of training and evaluation, and `data` as
+  the study collected it.
+  """
 
   settings: dict[str, Any]
   machine: dict[str, str]
@@ -33,19 +35,23 @@ def require_same(out: str, name: str, settings: dict[str, Any]) -> None:
     theirs = load(out, name).settings
     for setting, value in settings.items():
       if theirs.get(setting) != value:
-        raise UserError(f"out {out!r} holds {name} with {setting} {theirs.get(setting)!r}, not {value!r}: give it that, or "
-                        "choose another --out (networks are found again where their settings are equal)")
+        raise UserError(f"out {out!r} holds {name} with {setting} {theirs.get(setting)!r}, not "
+                        f"{value!r}: give it that, or "
+                        "choose another --out (networks are found again where their settings are "
+                        "equal)")
 
 
 def save(out: str, name: str, results: Results) -> None:
   """Writes a study's JSON file."""
-  cache.write(path(out, name), {"study": name, "version": tf_madry.__version__, **results._asdict()})
+  cache.write(path(out, name), {"study": name, "version": tf_madry.__version__,
+                                **results._asdict()})
 
 
 def load(out: str, name: str) -> Results:
   """Reads it; `UserError` when it is not there, or cannot be read."""
   if not is_there(out, name):
-    raise UserError(f"out is {out!r}, accepted: a folder that holds {name}.json, as `python -m tf_madry.studies {name}` "
+    raise UserError(f"out is {out!r}, accepted: a folder that holds {name}.json, as `python -m "
+                    f"tf_madry.studies {name}` "
                     "writes it")
   values = cache.read(path(out, name))
   try:
