@@ -19,15 +19,15 @@ from tf_madry.errors import UserError, require
 FLAGS = flags.FLAGS
 SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 # What each way of evaluating has a use for.
-ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "split", "model_dir",
-          "batch_size"}
+ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "examples",
+          "split", "model_dir", "batch_size"}
 MODES = {
     "attack": {*ATTACK, "checkpoint", "source", "save_attack", "record", "json"},
     "watch": {*ATTACK, "watch"},
     "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint",
                     "batch_size", "json"},
-    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "split", "source",
-                    "model_dir", "checkpoint", "batch_size", "record", "json"},
+    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "examples",
+                    "split", "source", "model_dir", "checkpoint", "batch_size", "record", "json"},
 }
 OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 
@@ -44,7 +44,9 @@ flags.DEFINE_boolean("random_start", None, "start from a random point of the bal
 flags.DEFINE_integer("queries", None, "queries of square (5,000)")
 flags.DEFINE_integer("restarts", 1, "how often to run the attack on what still stands")
 flags.DEFINE_integer("seed", 0, "of the attack")
-flags.DEFINE_integer("num_examples", None, "the first n examples of the split (all)")
+flags.DEFINE_integer("num_examples", None, "how many examples of the split (all)")
+flags.DEFINE_string("examples", "spread",
+                    "those of --num_examples: spread over the split, or first")
 flags.DEFINE_string("split", "test", "test, validation or train")
 flags.DEFINE_integer("batch_size", 200, "examples at a time")
 flags.DEFINE_multi_string("source", [],
@@ -67,24 +69,26 @@ def main():
   cli.load_tensorflow()
   from tf_madry.evaluation import load, report, watch
   from tf_madry.models import loading
+  choice = load.Choice(split=FLAGS.split, num_examples=FLAGS.num_examples, examples=FLAGS.examples)
   if mode == "watch":
-    watch.watch(FLAGS.model_dir, prepare_watch, FLAGS.split, FLAGS.num_examples, seed=FLAGS.seed)
+    watch.watch(FLAGS.model_dir, prepare_watch, choice, seed=FLAGS.seed)
     return 0
   if FLAGS.save_attack and FLAGS.num_examples is not None:
     from tf_madry import checkpoints
     home = checkpoints.home(FLAGS.checkpoint) if FLAGS.checkpoint else FLAGS.model_dir
-    whole = len(load.choose_split(load.run_config(home).training.dataset, "test"))
+    whole = len(load.Choice().of(load.run_config(home).training.dataset))
     require(FLAGS.num_examples == whole, "save_attack", FLAGS.save_attack,
             f"only with the whole test split: without --num_examples, or with {whole}")
   loaded = loading.load_model(FLAGS.checkpoint or FLAGS.model_dir)
   sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
-  split = load.choose_split(loaded.config.training.dataset, FLAGS.split, FLAGS.num_examples)
+  split = choice.of(loaded.config.training.dataset)
+  title = report.title(loaded, choice.text(len(split)), FLAGS.seed, sources)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
-  result, lines = run(loaded, split, sources)
+  result, lines = run(loaded, split, sources, title)
   # Before anything is said: a result is not to be lost with a terminal that goes.
   if FLAGS.json:
     settings = {name: FLAGS[name].value for name in ("seed", "batch_size") if name in MODES[mode]}
-    report.write_json(FLAGS.json, result, loaded, FLAGS.split, sources, **settings)
+    report.write_json(FLAGS.json, result, loaded, choice, sources, **settings)
   say("\n".join(lines))
   return 0
 
@@ -159,14 +163,13 @@ def epsilon_of(config):
   return dataclasses.replace(config.evaluation_attack, **given).epsilon
 
 
-def run_attack(loaded, split, sources):
+def run_attack(loaded, split, sources, title):
   """One attack, or an ensemble; returns its result, and what there is to say of it."""
   import numpy as np
 
   from tf_madry import attacks
-  from tf_madry.evaluation import accuracy, attack_files, report, suite
+  from tf_madry.evaluation import accuracy, attack_files, suite
   attack = make_attack(loaded.config, target=loaded.model)
-  title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
   if FLAGS.attack in attacks.ENSEMBLES:
     say(f"{title}; {attack}")
@@ -183,7 +186,7 @@ def run_attack(loaded, split, sources):
   return result, lines
 
 
-def run_attack_file(loaded, split, sources):
+def run_attack_file(loaded, split, sources, title):
   """The challenge's run_attack; returns as `run_attack`."""
   from tf_madry.evaluation import attack_files
   result, perturbed, predictions = attack_files.evaluate_file(
@@ -192,10 +195,9 @@ def run_attack_file(loaded, split, sources):
   return result, [*attack_files.lines(result, perturbed), f"saved {FLAGS.predictions}"]
 
 
-def run_leaderboard(loaded, split, sources):
+def run_leaderboard(loaded, split, sources, title):
   """The standard rows, beside the published ones; returns as `run_attack`."""
-  from tf_madry.evaluation import leaderboard, report
-  title = report.title(loaded, FLAGS.split, len(split), FLAGS.seed, sources)
+  from tf_madry.evaluation import leaderboard
   say(title)
   result = leaderboard.run(loaded, split, epsilon_of(loaded.config), sources=sources,
                            batch_size=FLAGS.batch_size, seed=FLAGS.seed, say=say,

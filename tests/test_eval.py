@@ -29,13 +29,16 @@ def test_what_is_printed_and_written(tmp_path, model_dir):
   assert (tmp_path / "result.json").is_symlink() and (tmp_path / "elsewhere.json").exists()
   low, high = result["adversarial_interval"]
   assert f"adversarial:  {result['adversarial_accuracy']:7.2%}  (95 % interval {low:.2%} to {high:.2%})" in output
-  assert "150 test examples; seed 0; " in output and "k=2" in output and "restarts=2" in output
+  assert "150 test examples, spread over the split; seed 0; " in output
+  assert "k=2" in output and "restarts=2" in output
   assert low < result["adversarial_accuracy"] < high and result["n"] == 150
   assert (result["model"], result["step"],
           result["split"]) == (checkpoints.list_paths(model_dir)[0], 12, "test")
   assert (result["seed"], result["batch_size"]) == (0, 200)
-  logits = loading.load_model(model_dir).model(datasets.as_float(datasets.load().test.images[:150]))
-  right = logits.numpy().argmax(-1) == datasets.load().test.labels[:150]
+  assert (result["n"], result["examples"]) == (150, "spread")
+  seen = datasets.load().test.spread(150)
+  logits = loading.load_model(model_dir).model(datasets.as_float(seen.images))
+  right = logits.numpy().argmax(-1) == seen.labels
   assert result["natural_accuracy"] == pytest.approx(right.mean())
   assert result["adversarial_accuracy"] < result["natural_accuracy"]
 
@@ -92,6 +95,7 @@ def seven_classes(folder):
     (["--num_examples=10001"], "number of examples is 10001, accepted: 1 to 10000"),
     (["--num_examples=0"], "is 0"),
     (["--split=testing"], "split is 'testing', accepted: test, validation, train"),
+    (["--examples=last"], "examples is 'last', accepted: spread, first"),
     (["--batch_size=0"], "batch_size is 0"), (["--restarts=0"], "restarts is 0"),
     (["--seed=-1"], "seed is -1"),
     (["--json=none/a.json"], "json is 'none/a.json'"), (["--source=none"], "model is 'none'"),

@@ -7,6 +7,15 @@ from tests.helpers.errors import error_of
 from tf_madry import datasets
 
 
+def test_examples_are_spread_over_all():
+  numbers = np.arange(20)
+  split = datasets.Split(numbers.astype(np.uint8).reshape(20, 1, 1, 1), numbers.astype(np.int32))
+  assert split.spread(4).labels.tolist() == [0, 5, 10, 15]
+  assert split.spread(4).images.ravel().tolist() == [0, 5, 10, 15]
+  assert split.spread(20).labels.tolist() == list(range(20))
+  assert "21" in error_of(split.spread, 21)
+
+
 def test_head():
   test = datasets.load().test
   head = test.head(3)

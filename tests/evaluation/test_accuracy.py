@@ -18,7 +18,7 @@ def test_an_attack_from_a_source(tmp_path, capsys, model_dir):
   source = train(tmp_path / "source", seed=5)
   assert eval_script(f"--model_dir={model_dir}", f"--source={source}", "--epsilon=0.1",
                      "--num_examples=20") == 0
-  assert f"20 test examples; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
+  assert f"20 test examples, spread over the split; source 1: {checkpoints.list_paths(source)[0]}" in capsys.readouterr().out
   target, split = loading.load_model(model_dir).model, datasets.load().test.head(100)
   attack = PGD(epsilon=0.1, k=4)
   white = accuracy.evaluate(target, attack, split)

@@ -67,7 +67,7 @@ def test_the_leaderboard_from_the_command_line(tmp_path, monkeypatch, capsys):
   rows = written["rows"]
   assert (written["seed"], written["batch_size"]) == (0, 200)
   assert f"| FGSM, cross-entropy | {rows[0]['accuracy']:.2%} |" in (tmp_path / "table.md").read_text()
-  assert "10 test examples; source 1: model/checkpoints/step-00000012.npz" in output
+  assert "10 test examples, spread over the split; source 1: model/checkpoints/step-00000012.npz" in output
   assert rows[-1]["name"] == "all of the above" and rows[-1]["accuracy"] == min(row["accuracy"] for row in rows)
 
 

@@ -37,14 +37,14 @@ def test_watch_measures_each_new_checkpoint_and_leaves_cleanly(tmp_path, model_d
     return until(lambda: next((line for line in iter(process.stdout.readline, "")
                                if line.startswith(start)), "ended"))
 
-  assert "step 12: 50 test examples" in line("model")
+  assert "step 12: 50 test examples, spread over the split" in line("model")
   assert line("waiting") == "waiting for the next checkpoint\n"
   checkpoint = checkpoints.read_newest(str(tmp_path / "model"))
   zeroed = {name: np.zeros_like(array) if name.startswith("model/") else array
             for name, array in checkpoint.arrays.items()} | {"step": np.int64(13)}
   config = loading.load_model(model_dir).config
   checkpoints.save(str(tmp_path / "model"), 13, config, zeroed, keep=3)
-  assert "step 13: 50 test examples" in line("model")
+  assert "step 13: 50 test examples, spread over the split" in line("model")
   assert line("waiting") == "waiting for the next checkpoint\n"
   process.send_signal(signal.SIGINT)
   output, _ = process.communicate(timeout=60)

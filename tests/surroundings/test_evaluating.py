@@ -90,7 +90,7 @@ def test_a_split_without_examples_is_one_line(monkeypatch):
   empty = datasets.Split(full.images[:0], full.labels[:0])
   monkeypatch.setattr(datasets, "load", lambda name: datasets.Dataset("tiny", 10, full, empty, full))
   with pytest.raises(UserError, match="split is 'validation', accepted: one that has examples, which that of tfds:tiny"):
-    load.choose_split("tfds:tiny", "validation")
+    load.Choice(split="validation").of("tfds:tiny")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])

@@ -26,6 +26,12 @@ class Split:
     require(1 <= n <= len(self), "number of examples", n, f"1 to {len(self)}, as many as there are")
     return self.slice(0, n)
 
+  def spread(self, n: int) -> "Split":
+    """n examples evenly spread over all, which stand for the whole better than the first n do."""
+    require(1 <= n <= len(self), "number of examples", n, f"1 to {len(self)}, as many as there are")
+    indices = np.arange(n) * len(self) // n
+    return Split(self.images[indices], self.labels[indices])
+
   def slice(self, start: int | None, stop: int | None) -> "Split":
     """The examples from `start` to before `stop`, as Python counts."""
     return Split(self.images[start:stop], self.labels[start:stop])

@@ -1,5 +1,6 @@
 """What is evaluated, by name: the examples, and the models that attacks are crafted on."""
 
+import dataclasses
 import os
 
 from tf_madry import config as configs
@@ -8,6 +9,7 @@ from tf_madry.errors import require
 from tf_madry.models import loading
 
 SPLITS = ("test", "validation", "train")
+EXAMPLES = ("spread", "first")
 
 
 def load_source(path: str, target: loading.LoadedModel) -> loading.LoadedModel:
@@ -22,15 +24,42 @@ def load_source(path: str, target: loading.LoadedModel) -> loading.LoadedModel:
 
 
 def run_config(model_dir: str) -> configs.Config:
-  """The settings of a run by its config.json; one that has not written that yet may be the paper's."""
+  """The settings of a run by its config.json; one that has not written that yet may be the
+  paper's."""
   path = os.path.join(model_dir, "config.json")
   config, _ = configs.resolve({}, path=path if os.path.exists(path) else None)
   return config
 
 
-def choose_split(dataset: str, split: str, num_examples: int | None = None) -> datasets.Split:
-  """The first `num_examples` (None: all) of a split of a data set."""
-  require(split in SPLITS, "split", split, ", ".join(SPLITS))
-  chosen = getattr(datasets.load(dataset), split)
-  require(len(chosen), "split", split, f"one that has examples, which that of {dataset} has not")
-  return chosen if num_examples is None else chosen.head(num_examples)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+  """Which examples of a data set to evaluate on.
+
+  Attributes:
+    split: name in `SPLITS`.
+    num_examples: how many; None: all.
+    examples: whether they are spread over the split, or its first ones.
+  """
+
+  split: str = "test"
+  num_examples: int | None = None
+  examples: str = "spread"
+
+  def __post_init__(self):
+    require(self.split in SPLITS, "split", self.split, ", ".join(SPLITS))
+    require(self.examples in EXAMPLES, "examples", self.examples, ", ".join(EXAMPLES))
+
+  def of(self, dataset: str) -> datasets.Split:
+    """Those of a data set; `UserError` where it has none, or fewer."""
+    split = getattr(datasets.load(dataset), self.split)
+    require(len(split), "split", self.split,
+            f"one that has examples, which that of {dataset} has not")
+    if self.num_examples is None:
+      return split
+    choose = split.spread if self.examples == "spread" else split.head
+    return choose(self.num_examples)
+
+  def text(self, n: int) -> str:
+    """The choice, and how many it is, in words."""
+    note = {"spread": ", spread over the split", "first": ", the first ones"}[self.examples]
+    return f"{n:,} {self.split} examples{'' if self.num_examples is None else note}"

@@ -12,7 +12,7 @@ from tf_madry import config as configs
 from tf_madry.datasets import Split
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import accuracy, report
-from tf_madry.evaluation.load import choose_split, run_config
+from tf_madry.evaluation.load import Choice, run_config
 from tf_madry.models import loading, tf1
 from tf_madry.runtime import files
 
@@ -21,15 +21,14 @@ POLL_SECONDS = 2.0
 Evaluation = Callable[[loading.LoadedModel, Split], accuracy.Result]
 
 
-def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split: str,
-          num_examples: int | None, *, seed: int) -> None:
+def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], choice: Choice, *,
+          seed: int) -> None:
   """Measures each new checkpoint until Ctrl-C, and writes into model_dir/eval for TensorBoard.
 
   Args:
     model_dir: a training run's directory; it may have no checkpoint yet.
     prepare: called with the run's `Config`, returns what measures a checkpoint.
-    split: name in `load.SPLITS`.
-    num_examples: how many of its examples; None for all.
+    choice: which examples.
     seed: of the attack, for what is printed.
 
   Raises:
@@ -43,7 +42,7 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
           "evaluated without --watch")
   # What is wrong is said now, not when there is a checkpoint.
   config = run_config(model_dir)
-  choose_split(config.training.dataset, split, num_examples)
+  choice.of(config.training.dataset)
   prepare(config)
   writer = _summary_writer(os.path.join(model_dir, "eval"))
   model = None
@@ -53,9 +52,9 @@ def watch(model_dir: str, prepare: Callable[[configs.Config], Evaluation], split
         model.set_weights(fresh.model.get_weights())
         fresh = fresh._replace(model=model)
       model = fresh.model
-      examples = choose_split(fresh.config.training.dataset, split, num_examples)
+      examples = choice.of(fresh.config.training.dataset)
       result = prepare(fresh.config)(fresh, examples)
-      title = report.title(fresh, split, len(examples), seed)
+      title = report.title(fresh, choice.text(len(examples)), seed)
       print("\n".join(accuracy.lines(result, title)), flush=True)
       _summarise(writer, fresh.step, result)
   except KeyboardInterrupt:

@@ -16,7 +16,6 @@ from tf_madry.recipes import RECIPES
 from tf_madry.runtime.text import duration
 from tf_madry.studies.lab.lab import Lab
 from tf_madry.studies.lab.network import Network
-from tf_madry.studies.lab.paired import spread
 from tf_madry.studies.output import plots
 from tf_madry.studies.output.findings import Claim, Figure, Findings, Table, percent, without
 
@@ -109,7 +108,7 @@ def _attacked(lab, network):
   strongest = Suite(epsilon=network.config.attack.epsilon)
 
   def compute():
-    split = spread(lab.data.test, n)
+    split = lab.data.test.spread(n)
     result, _ = suite.run(loaded, strongest, split, seed=seed,
                           folder=os.path.join(network.folder, "suite"))
     pgd = accuracy.evaluate(loaded.model, PGD(k=PGD_STEPS), split, seed=seed)

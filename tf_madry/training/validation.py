@@ -22,7 +22,7 @@ class _CutShort(Exception):
 
 def validate(learner: Learner, split: datasets.Split,
              cut_short: Callable[[], bool] = bool) -> accuracy.Result | None:
-  """Measures the first `EXAMPLES` of a split under `Config.evaluation_attack`.
+  """Measures `EXAMPLES`, spread over a split, under `Config.evaluation_attack`.
 
   Args:
     learner: whose result is measured.
@@ -39,7 +39,7 @@ def validate(learner: Learner, split: datasets.Split,
   config = learner.config
   attack = PGD(**dataclasses.asdict(config.evaluation_attack))
   try:
-    return accuracy.evaluate(learner.model, attack, split.head(min(len(split), EXAMPLES)),
+    return accuracy.evaluate(learner.model, attack, split.spread(min(len(split), EXAMPLES)),
                              batch_size=BATCH, seed=config.training.seed, on_batch=look)
   except _CutShort:
     return None

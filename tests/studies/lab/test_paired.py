@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tf_madry import datasets
 from tf_madry.errors import UserError
 from tf_madry.studies.lab import packing, paired
 from tf_madry.studies.lab.paired import Paired
@@ -40,10 +39,3 @@ def test_fewer_examples_are_compared_with_the_same_ones_among_more():
     paired.compare(measured(right), measured([1, 1, 0]))
 
 
-def test_examples_are_spread_over_all():
-  split = datasets.Split(np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1),
-                         np.arange(20, dtype=np.int32))
-  assert paired.spread(split, 4).labels.tolist() == [0, 5, 10, 15]
-  assert paired.spread(split, 20).labels.tolist() == list(range(20))
-  with pytest.raises(UserError, match="n is 21"):
-    paired.spread(split, 21)

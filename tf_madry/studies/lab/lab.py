@@ -15,7 +15,7 @@ from tf_madry import checkpoints, config, datasets
 from tf_madry.attacks.pgd import PGD
 from tf_madry.evaluation import accuracy
 from tf_madry.models import loading
-from tf_madry.studies.lab import cache, machines, packing, paired, recorder
+from tf_madry.studies.lab import cache, machines, packing, recorder
 from tf_madry.studies.lab.network import MADE, Network
 from tf_madry.studies.lab.options import BELOW_FULL_SIZE, Options, Sizes
 from tf_madry.training import loop, staleness
@@ -160,7 +160,7 @@ class Lab:
     def compute():
       target = self._model("target", network, step)
       crafted_on = self._model("source", source) if source else None
-      examples = paired.spread(getattr(self.data, split), key["n"])
+      examples = getattr(self.data, split).spread(key["n"])
       right = np.zeros(len(examples), bool)
       result = accuracy.evaluate(target, attack, examples, source=crafted_on,
                                  seed=self.options.seed, right=right)

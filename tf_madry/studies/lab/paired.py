@@ -3,9 +3,6 @@
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from tf_madry import datasets
 from tf_madry.errors import require
 from tf_madry.studies.lab import packing
 
@@ -73,10 +70,3 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired:
     outcomes.append(packing.unpack_bits(one["right"], one["n"])[::one["n"] // n])
   a, b = outcomes
   return Paired(n, int((a & ~b).sum()), int((b & ~a).sum()))
-
-
-def spread(split: datasets.Split, n: int) -> datasets.Split:
-  """n examples of a split, evenly spread over it."""
-  require(1 <= n <= len(split), "n", n, f"from 1 to {len(split):,}, the examples that there are")
-  indices = np.arange(n) * len(split) // n
-  return datasets.Split(split.images[indices], split.labels[indices])
