@@ -149,6 +149,20 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
     raise DamagedError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
+def read_values(path: str) -> dict | None:
+  """The config of a checkpoint, flat, without its arrays; None if it is damaged or has gone."""
+  try:
+    with open(path, "rb") as file:
+      if file.read(len(ZIP)) != ZIP:
+        return None
+      file.seek(0)
+      with np.load(file, allow_pickle=False) as archive:
+        values = json.loads(str(archive[CONFIG_KEY]))
+        return values if isinstance(values, dict) else None
+  except Exception:  # as in `read_arrays`
+    return None
+
+
 def read_newest(model_dir: str) -> Checkpoint | None:
   """The newest whole checkpoint of a model directory, or None when it has none at all.
 

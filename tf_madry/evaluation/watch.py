@@ -13,7 +13,7 @@ from tf_madry.datasets import Split
 from tf_madry.errors import UserError, require
 from tf_madry.evaluation import accuracy, report
 from tf_madry.evaluation.load import Choice, run_config
-from tf_madry.models import loading, tf1
+from tf_madry.models import directory, loading, tf1
 from tf_madry.runtime import files
 
 POLL_SECONDS = 2.0
@@ -77,6 +77,7 @@ def _checkpoints(model_dir):
       time.sleep(POLL_SECONDS)
       continue
     waiting, seen = False, newest
+    directory.require_one(model_dir)
     try:
       yield loading.load_model(newest)
     except UserError as error:  # removed by the run, or damaged: the next one will do

@@ -8,7 +8,7 @@ import keras
 from tf_madry import checkpoints, models
 from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
-from tf_madry.models import network, tf1
+from tf_madry.models import directory, network, tf1
 
 
 class LoadedModel(NamedTuple):
@@ -24,8 +24,10 @@ def load_model(path: str) -> LoadedModel:
   """Rebuilds the trained model of a model directory, or of one checkpoint, ours or the challenge's.
 
   Raises:
-    UserError: there is no whole checkpoint, or its weights do not fit the network.
+    UserError: there is no whole checkpoint, its weights do not fit the network, or a directory
+      holds those of two runs (see `directory.py`).
   """
+  directory.require_one(path)
   challenge = None if checkpoints.list_paths(path) else tf1.find_checkpoint(path)
   if challenge:
     return _load_challenge_model(challenge)

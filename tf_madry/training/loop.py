@@ -10,6 +10,7 @@ import keras
 from tf_madry import checkpoints, datasets
 from tf_madry.config import Config
 from tf_madry.errors import UserError, require
+from tf_madry.models import directory
 from tf_madry.runtime import files
 from tf_madry.runtime.signals import StopRequest, stop_requests
 from tf_madry.training import saving, validation
@@ -51,6 +52,7 @@ def train(config: Config, *, resume: bool = True, make_stepper: MakeStepper = Sy
       written, no whole checkpoint, a loss that is not finite.
     Stopped: SIGINT or SIGTERM came; the run was saved.
   """
+  directory.require_own(config.run.model_dir)
   dataset = datasets.load(config.training.dataset)
   batches = _batches(config, dataset)
   with files.exclusive(config.run.model_dir, "model_dir"), stop_requests() as stop:
