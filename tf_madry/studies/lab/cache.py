@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 from tf_madry.errors import UserError
 from tf_madry.runtime import files
 from tf_madry.studies.lab import machines
 
 
-def prepare(out):
+def prepare(out: str) -> None:
   """Creates an output folder if need be.
 
   Raises:
@@ -26,12 +28,13 @@ def prepare(out):
     raise UserError(f"out {out!r} cannot be written: {error.strerror}") from error
 
 
-def digest(key):
+def digest(key: Any) -> str:
   """A short name for a JSON value: the start of its SHA-256."""
   return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def remember(out, key, compute):
+def remember(out: str, key: Any,
+             compute: Callable[[], Any]) -> tuple[Any, dict[str, str] | None]:
   """What `compute()` returned when it was first called for this key, and where that was.
 
   Args:
@@ -62,7 +65,7 @@ def remember(out, key, compute):
   return value, machine
 
 
-def read(path):
+def read(path: str) -> Any:
   """The JSON value in a file; `UserError` when there is none."""
   try:
     with open(path, encoding="utf-8") as file:
@@ -73,7 +76,7 @@ def read(path):
     raise UserError(f"{path!r} is damaged ({error}); remove it, or choose another --out") from error
 
 
-def write(path, value):
+def write(path: str, value: Any) -> None:
   """Writes a JSON value whole or not at all; `UserError` when it cannot be written."""
   with files.output("result", path) as file:
     file.write(json.dumps(value, indent=1).encode() + b"\n")

@@ -1,5 +1,7 @@
 """What measured times depend on besides the settings: the machine."""
 
+from collections.abc import Iterable
+
 import tensorflow as tf
 
 from tf_madry.runtime import devices
@@ -8,7 +10,7 @@ AND = " and "
 NOT_RECORDED = {"on": "a machine that was not recorded"}
 
 
-def here():
+def here() -> dict[str, str]:
   """The machine at hand: {name: value}."""
   gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
           for gpu in tf.config.list_physical_devices("GPU")]
@@ -16,7 +18,7 @@ def here():
           "TensorFlow": tf.__version__}
 
 
-def joined(machines):
+def joined(machines: Iterable[dict[str, str]]) -> dict[str, str]:
   """Several of them as one: {name: value, or the values with "and" between them}; some may be
   joined ones.
   """

@@ -24,7 +24,7 @@ class Costs:
   publish: float = 0.0  # a snapshot of the weights, by the trainer
   reload: float = 0.0  # taking one over, by a worker
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, value in vars(self).items():
       least = "above 0" if name in ("craft", "learn") else "at least 0"
       require(0 <= value < float("inf") and (value or least == "at least 0"), name, value,
@@ -43,11 +43,11 @@ class Outcome:
   """
 
   rate: float
-  staleness: dict
+  staleness: dict[int, int]
   waiting: float
   blocked: float
 
-  def mean_staleness(self):
+  def mean_staleness(self) -> float:
     """The mean over batches."""
     return sum(age * count for age, count in self.staleness.items()) / sum(self.staleness.values())
 
@@ -64,16 +64,16 @@ class Clock:
     threads: of a job, which two make twice as fast.
   """
 
-  def __init__(self, cores=None, threads=1):
+  def __init__(self, cores: int | None = None, threads: int = 1) -> None:
     self.now = 0.0
     self._cores, self._threads = cores, threads
     self._work, self._jobs, self._started = 0.0, [], itertools.count()
 
-  def start(self, who, cost):
+  def start(self, who: int, cost: float) -> None:
     """Begins a job of so many seconds."""
     heapq.heappush(self._jobs, (self._work + cost, next(self._started), who))
 
-  def next(self):
+  def next(self) -> int:
     """Goes on to the end of the job that ends next, the one begun first of several; returns who had
     it.
     """
@@ -84,8 +84,8 @@ class Clock:
     return who
 
 
-def simulate(costs, *, workers, queue_size=16, reload_every=100, assist=True, cores=None,
-             steps=STEPS):
+def simulate(costs: Costs, *, workers: int, queue_size: int = 16, reload_every: int = 100,
+             assist: bool = True, cores: int | None = None, steps: int = STEPS) -> Outcome:
   """Simulates asynchronous training until it is in full swing, and then so many steps of it.
 
   A worker begins each batch with the newest snapshot, and waits where the queue has no room for it.
