@@ -1,11 +1,15 @@
 """What `cycles` concludes of the long run."""
 
+import os
+
 import numpy as np
 import pytest
 
 from tests.helpers.studies import SETTINGS, TINY, curve, cycle_data, tiny
 from tf_madry.errors import UserError
 from tf_madry.studies import cycles
+from tf_madry.studies.lab import options
+from tf_madry.studies.output import report
 from tf_madry.training import loop
 
 LONG = SETTINGS | {"long": 5.0}
@@ -54,3 +58,12 @@ def test_too_few_steps_for_cycles_are_refused_before_training(tmp_path, monkeypa
   with pytest.raises(UserError,
                      match=f"scale is {TINY['scale']}, accepted: more: there are 2 frames"):
     cycles.collect(tiny(tmp_path))
+
+
+def test_what_is_collected_can_be_drawn_and_the_control_has_the_length_of_the_long_run(tmp_path):
+  data = cycles.collect(tiny(tmp_path, scale=8 / options.STEPS, long=1.5))
+  assert [row["frames"] for row in data["summary"]] == [6, 6]
+  assert [data[name]["curve"][-1]["step"] for name in ("short", "long", "control")] == [8, 12, 12]
+  report.draw(str(tmp_path), cycles.findings(data, LONG), LONG)
+  assert {"cycles_images.png", "cycles_animated.gif", "cycles_long.png", "cycles_control.csv"} <= set(
+    os.listdir(tmp_path))

@@ -2,8 +2,10 @@
 
 import pytest
 
-from tests.helpers.studies import SETTINGS, speed_data
+from tests.helpers.studies import SETTINGS, speed_data, tiny
+from tf_madry.benchmark import runs
 from tf_madry.studies import speedup
+from tf_madry.studies.lab import costs
 
 
 def test_speed_up_saturates_at_the_ratio_of_the_costs():
@@ -36,3 +38,21 @@ def test_measurements_stand_with_their_noise():
                                                                                          120, 128,
                                                                                          90, 100]
   assert found.records["speedup_measured"][3]["simulated"] == 120
+
+
+def test_repeats_go_round_all_numbers_of_workers_and_are_measured_once(tmp_path, monkeypatch):
+  ran = []
+
+  def run(script, steps, workers, **settings):
+    ran.append((workers, settings["trainer_assist"]))
+    rows = [{"staleness_histogram": {"3": 40}, "trainer_waiting": 0.5}] if workers else []
+    return runs.Run(steps, 10.0 + len(ran), rows)
+
+  monkeypatch.setattr(runs, "training_run", run)
+  monkeypatch.setattr(costs, "of_this_machine", lambda config: {
+    "craft": 0.8, "learn": 0.1, "publish": 0.01, "reload": 0.01, "processes": 2, "shared": True})
+  data = speedup.collect(tiny(tmp_path, repeats=2))
+  assert len(ran) == 2 * 7 and ran[:7] == ran[7:]
+  assert all(len(set(row["speeds"])) == 2 for row in data["measured"])
+  assert data["measured"][1]["staleness_mean"] == 3 and data["measured"][1]["waiting"] == 0.5
+  assert speedup.collect(tiny(tmp_path, repeats=2)) == data and len(ran) == 14

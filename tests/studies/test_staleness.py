@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.studies import STALE, curve, stale_data
+from tests.helpers.studies import STALE, curve, stale_data, tiny
 from tests.helpers.studies import row as final_row
 from tf_madry.studies import staleness
 
@@ -69,3 +69,11 @@ def test_bisection_finds_the_break_in_few_trainings(first):
 
   assert staleness.bisect(values, adversarial) == (values[first] if first < 7 else None)
   assert tried[0] == 0 and len(tried) == len(set(tried)) <= 4
+
+
+def test_other_rates_are_trained_only_to_find_the_break(tmp_path):
+  data = staleness.collect(tiny(tmp_path, s_list=(1, 2), rates=(1e-3, 5e-4)))
+  keys = [(row["learning_rate"], row["s"]) for row in data["final"]]
+  assert [key for key in keys if key[0] == 1e-3] == [(1e-3, 0), (1e-3, 1), (1e-3, 2)]
+  assert 2 <= sum(key[0] == 5e-4 for key in keys) <= 3
+  assert all(len(row["curve"]) == 3 for row in data["curves"])

@@ -272,7 +272,7 @@ def _final(by, k_list, attackers, steps):
   accuracy.set_ylabel("accuracy on the test set")
   plots.legend_beside(figure, accuracy)
   cost.bar(positions, [steps * gradients(k) / 1e3 for k in k_list], color="tab:blue", width=0.6)
-  cost.set_ylabel("gradients of a batch in training (thousands)")
+  cost.set_ylabel("gradients of a batch\nin training (thousands)")
   for axis in (accuracy, cost):
     axis.set_xticks(positions, k_list)
     axis.set_xlabel("training κ")

@@ -29,6 +29,7 @@ K = 8
 PAPER_R = 100  # steps between the paper's reloads
 NEARLY = 1 / 16  # share by which two ages may differ and be nearly the same
 EQUAL = 0.02  # difference of accuracies that counts as none, the width of the paper's "89%–91%"
+TICKS = (0, 4, 8, 16, 32, 64, 128, 256)  # ages
 SAME = 0.05  # loss up to which a network is "about as robust"
 
 
@@ -87,7 +88,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
      Figure("reload_curves", "Adversarial accuracy on the training set during training, R renewed "
                              "and s constant; "
             f"{points:,} examples a point, but fresh ones of R are of one step in {FRESH_EVERY}.",
-            lambda: curves.draw([(_name(row), row["curve"]) for row in shown], width=1.7),
+            lambda: curves.draw(*([(_name(row), row["curve"]) for row in shown
+                                   if row["kind"] == kind] for kind in ("reload", "constant"))),
             f"{points:,} examples a point")],
     {"reload": [without(row, "right", "curve") for row in ordered]},
     ["Without a queue: what waits in one adds to these ages. A real run's are in the "
@@ -132,14 +134,13 @@ def _equal(paired):
 def _final(by):
   figure, (axes,) = plots.grid(1, 2, width=4.0, height=3.2, sharey=True)
   for axis, age, label in zip(axes, ("mean", "most"), ("mean age", "highest age"), strict=True):
-    position = plots.log_axis_with_zero(axis, [row[age] for row in by.values()])
+    position = plots.log_axis_with_zero(axis, TICKS)
     for colour, kind, text in (("tab:blue", "reload", "renewed every R steps"),
                                ("tab:orange", "constant", "constant s")):
       rows = sorted((row for row in by.values() if row["kind"] == kind), key=lambda row: row[age])
       plots.with_intervals(axis, [position(row[age]) for row in rows], rows, color=colour,
                            label=text)
     plots.percent_axis(axis)
-    axis.tick_params(axis="x", labelrotation=60, labelsize=7)
     axis.set_xlabel(f"{label} of the weights that craft (steps)")
   axes[0].set_ylabel("adversarial accuracy on the test set")
   plots.legend_beside(figure, axes[0])

@@ -329,6 +329,7 @@ def _here(axis, data):
               linestyle=":",
               marker="x", label=f"simulated, trainer {name}")
   axis.set_xticks(workers)
+  axis.set_xlim(0.5, max(workers) + 0.5)
   axis.set_ylim(bottom=0)
   axis.set_xlabel("workers")
   axis.set_ylabel(f"speed-up against\nsynchronous ({base:.0f} examples/s)")

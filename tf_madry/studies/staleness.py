@@ -238,11 +238,11 @@ def _final(by):
     for colour, (rate, rows) in zip(plots.COLOURS, by.items(), strict=False):
       if name == "adversarial":
         plots.with_intervals(axis, map(position, rows), list(rows.values()), color=colour,
-                             label=f"{rate:g}")
+                             label=f"here, rate {rate:g}")
       else:
         axis.plot(list(map(position, rows)), [row["natural_accuracy"] for row in rows.values()],
                   color=colour, marker=".",
-                  label=f"{rate:g}")
+                  label=f"here, rate {rate:g}")
     axis.axvspan(position(PAPER_HOLDS), position(PAPER_BREAKS), color="0.9", zorder=0,
                  label="paper's break")
     if name == "adversarial":
@@ -256,5 +256,5 @@ def _final(by):
     plots.percent_axis(axis)
     axis.set_xlabel("staleness s")
     axis.set_ylabel(f"{name} accuracy on the test set")
-  plots.legend_beside(figure, axes[0], title="learning rate")
+  plots.legend_beside(figure, axes[0])
   return figure

@@ -10,26 +10,34 @@ SMOOTHING = 3  # log lines that a point of a curve is the mean of
 Curve = list[dict[str, Any]]  # of `Network.curve`
 
 
-def draw(panels: Sequence[tuple[str, Curve]], width: float = 2.1) -> plots.Figure:
-  """One panel a network, (title, curve), in one row; grey: the learning rate, as a share of its
-  highest.
+def draw(*lines: Sequence[tuple[str, Curve]], width: float = 2.1) -> plots.Figure:
+  """A panel a network, (title, curve); each line of panels is a row of the figure.
+
+  Grey is the learning rate, as a share of its highest.
   """
-  figure, (axes,) = plots.grid(1, len(panels), width=width, height=2.5, sharey=True)
-  for axis, (title, curve) in zip(axes, panels, strict=True):
-    steps = smooth([row["step"] for row in curve])
-    for name, colour in (("stale", "tab:orange"), ("fresh", "tab:blue")):
-      axis.plot(steps, smooth([row[f"{name}_accuracy"] for row in curve]), color=colour, label=name)
-    if "learning_rate" in curve[0]:
-      peak = max(row["learning_rate"] for row in curve)
-      axis.plot(steps, smooth([row["learning_rate"] / peak for row in curve]), color="0.7",
-                linewidth=1, zorder=0,
-                label="learning rate\n(of its highest)")
-    axis.set_title(title)
+  columns = max(map(len, lines))
+  figure, axes = plots.grid(len(lines), columns, width=width, height=2.5, sharex=True, sharey=True)
+  for row, panels in zip(axes, lines, strict=True):
+    for axis, (title, curve) in zip(row, panels, strict=False):
+      _panel(axis, title, curve)
+    row[0].set_ylabel("adversarial accuracy\n(training set)")
+    for axis in row[len(panels):]:
+      axis.set_visible(False)
+  for axis in axes[-1]:
     axis.set_xlabel("training step")
-    plots.percent_axis(axis)
-  axes[0].set_ylabel("adversarial accuracy\n(training set)")
-  plots.legend_beside(figure, axes[-1])
+  plots.legend_beside(figure, axes[0, 0])
   return figure
+
+
+def _panel(axis, title, curve):
+  steps = smooth([row["step"] for row in curve])
+  for name, colour in (("stale", "tab:orange"), ("fresh", "tab:blue")):
+    axis.plot(steps, smooth([row[f"{name}_accuracy"] for row in curve]), color=colour, label=name)
+  peak = max(row["learning_rate"] for row in curve)
+  axis.plot(steps, smooth([row["learning_rate"] / peak for row in curve]), color="0.7",
+            linewidth=1, zorder=0, label="learning rate\n(of its highest)")
+  axis.set_title(title)
+  plots.percent_axis(axis)
 
 
 def smooth(values: Sequence[float]) -> list[float]:

@@ -92,13 +92,13 @@ def with_intervals(axis: Axes, positions: Iterable[float], rows: Sequence[dict[s
   axis.errorbar(list(positions), values, bars, **{"marker": ".", "capsize": 2} | style)
 
 
-def log_axis_with_zero(axis: Axes, values: Iterable[float]) -> Callable[[float], float]:
-  """Makes an x axis one of powers of two, with 0 apart at its left end, behind a dotted line.
+def log_axis_with_zero(axis: Axes, ticks: Iterable[float]) -> Callable[[float], float]:
+  """Makes an x axis a logarithmic one with 0 apart at its left end, behind a dotted line.
 
   Returns:
     The position of a value.
   """
-  ticks = sorted(set(values))
+  ticks = sorted(set(ticks))
   least = math.log2(min(value for value in ticks if value))
 
   def position(value):
