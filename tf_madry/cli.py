@@ -12,7 +12,7 @@ from absl import app, flags
 
 from tf_madry import config as configs
 from tf_madry.errors import UserError
-from tf_madry.runtime import numerics, output
+from tf_madry.runtime import numerics, output, posix
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
@@ -91,6 +91,10 @@ def run(main: Callable[..., int | None], *, takes_names: bool = False) -> None:
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
 
+  try:
+    posix.require_posix()
+  except UserError as error:
+    _fail(error)
   output.settle()
   signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
   app.run(guarded, flags_parser=parse)

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import evaluating, file_systems
 from tf_madry import config as configs
 from tf_madry import datasets
+from tf_madry.datasets.examples import carve_validation
 from tf_madry.errors import UserError
 from tf_madry.evaluation import load, suite, watch
 
@@ -98,3 +99,14 @@ def test_a_config_is_read_in_any_unicode(tmp_path, encoding):
   path = tmp_path / "config.json"
   path.write_bytes(json.dumps({"k": 5, "_comment": "κ"}, ensure_ascii=False).encode(encoding))
   assert configs.resolve({}, path=str(path))[0].attack.k == 5
+
+
+def test_a_run_without_validation_examples_says_so_at_the_start(tmp_path, monkeypatch, capsys):
+  train, test = datasets.load("mnist").train.head(11), datasets.load("mnist").test.head(2)
+  rest, none = carve_validation(train)
+  monkeypatch.setattr(datasets, "load", lambda name: datasets.Dataset("tiny", 10, rest, none, test))
+  evaluating.train(tmp_path / "tiny", steps=2, batch_size=4, eval_every=1)
+  lines = capsys.readouterr().out.splitlines()
+  assert "no validation: of 11 training examples none is set aside for it, which takes 12" in lines[:4]
+  assert lines[-1].startswith("step 2/2")
+  assert json.loads((tmp_path / "tiny" / "config.json").read_text())["eval_every"] == 0

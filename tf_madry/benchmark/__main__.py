@@ -1,14 +1,15 @@
 """Runs the benchmarks named on the command line, all of them without any."""
 
+import importlib
+
 from absl import flags
 
 from tf_madry import cli
-from tf_madry.benchmark.core import core
-from tf_madry.benchmark.runs import asynchronous, loop
-from tf_madry.benchmark.transport import queue, weights
 from tf_madry.errors import require
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (core, loop, queue, weights, asynchronous)}
+# The module of each.
+BENCHMARKS = {"core": "core", "loop": "runs", "queue": "transport", "weights": "transport",
+              "asynchronous": "runs"}
 
 flags.DEFINE_list("batch_sizes", ["128"], "of core: images a step")
 flags.DEFINE_integer("instances", 5, "of core: how often each step is built and compiled")
@@ -22,11 +23,13 @@ def main(names: list[str]) -> int:
   require(instances >= 1, "instances", instances, "a whole number, at least 1")
   for name in names:
     require(name in BENCHMARKS, "benchmark", name, ", ".join(BENCHMARKS))
+  cli.load_tensorflow()
   for name in names or BENCHMARKS:
+    benchmark = getattr(importlib.import_module(f"tf_madry.benchmark.{BENCHMARKS[name]}"), name)
     if name == "core":
-      core(list(map(int, sizes)), instances)
+      benchmark(list(map(int, sizes)), instances)
     else:
-      BENCHMARKS[name]()
+      benchmark()
   return 0
 
 

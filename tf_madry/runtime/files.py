@@ -7,7 +7,6 @@ said what is not.
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from tf_madry.errors import UserError
+from tf_madry.runtime import posix
 
 LOCK = ".lock"
 TEMPORARY = ".tmp-"  # how the names of files begin that are not whole yet
@@ -134,6 +134,8 @@ def _missing(folder):
 
 def _lock(folder, name):
   """Makes a folder and locks it; returns the descriptor that holds the lock."""
+  posix.require_posix()
+  import fcntl
   path = os.path.join(folder, LOCK)
   try:
     os.makedirs(folder, exist_ok=True)

@@ -1,6 +1,7 @@
 """The loop of training: one step after the other, and between them logs, checkpoints, validations."""
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import keras
 
 from tf_madry import checkpoints, datasets
 from tf_madry.config import Config
+from tf_madry.datasets.examples import VALIDATION_SHARE
 from tf_madry.errors import UserError, require
 from tf_madry.models import directory
 from tf_madry.runtime import files
@@ -54,7 +56,11 @@ def train(config: Config, *, resume: bool = True, make_stepper: MakeStepper = Sy
   """
   directory.require_own(config.run.model_dir)
   dataset = datasets.load(config.training.dataset)
-  batches = _batches(config, dataset)
+  batches, notices = _batches(config, dataset), []
+  if config.run.eval_every and not len(dataset.validation):
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, eval_every=0))
+    notices.append(f"no validation: of {len(dataset.train):,} training examples none is set aside "
+                   f"for it, which takes {VALIDATION_SHARE}")
   with files.exclusive(config.run.model_dir, "model_dir"), stop_requests() as stop:
     checkpoints.prepare(config.run.model_dir)
     checkpoint = checkpoints.read_newest(config.run.model_dir)
@@ -72,7 +78,7 @@ def train(config: Config, *, resume: bool = True, make_stepper: MakeStepper = Sy
       if start < learner.config.training.steps:
         saving.write_config(learner.config)
       with contextlib.closing(Progress(learner.config, start, elapsed)) as progress:
-        for line in describe(learner.config, start):
+        for line in (*describe(learner.config, start), *notices):
           progress.say(line)
         _Run(learner, stepper, batches, dataset.validation, progress, stop, saved=start).go_on()
   return learner.model
