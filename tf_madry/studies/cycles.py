@@ -36,8 +36,7 @@ def collect(lab: Lab) -> dict[str, Any]:
                     lab.sizes.frame_every)
   require(len(steps) >= recurrence.FEWEST_FRAMES, "scale", lab.options.scale,
           f"more: there are {len(steps)} frames to look for cycles in, and "
-          f"{recurrence.FEWEST_FRAMES} are the "
-          "fewest")
+          f"{recurrence.FEWEST_FRAMES} are the fewest")
   networks = {s: lab.network(s=s) for s in (0, STALE)}
   series, correlations, summary = {}, [], []
   for s, network in networks.items():
@@ -86,8 +85,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   """As `study.Study` says."""
   summary, every = {row["s"]: row for row in data["summary"]}, data["frame_every"]
   tables = [Table(
-    "Do perturbations of the same examples come back? Autocorrelation "
-    f"between {WINDOW[0]:.0%} and {WINDOW[1]:.0%} of training, in frames {every} steps apart",
+    f"Do perturbations of the same examples come back? Autocorrelation between {WINDOW[0]:.0%} and "
+    f"{WINDOW[1]:.0%} of training, in frames {every} steps apart",
     ["s", "frames", "period (steps)", "peaks", "r at the first", "level of chance",
      "neighbouring pixels: r",
      "common to all examples"],
@@ -121,8 +120,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
         *_together(run["curve"], name == "control")] for name, run in runs.items()]))
     figures.append(Figure("cycles_long",
                           f"Figure 7: the network with s = {STALE}, trained for "
-                          f"{settings['long']:g} times as "
-                          "long, beside the short run and a control without staleness.",
+                          f"{settings['long']:g} times as long, beside the short run and a control "
+                          "without staleness.",
                           lambda: curves.draw([(names[name], run["curve"])
                                                for name, run in runs.items()], width=2.9)))
     records |= {f"cycles_{name}": run["curve"] for name, run in runs.items()}
@@ -159,16 +158,16 @@ def _claims(summary, runs):
                           "perturbation common to all examples"
                           for s, row in summary.items())
               + f" (by chance 0 and {1 / recorder.EXAMPLES:.0%})")
-  claim = (f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with "
-           f"s = {STALE} catches up about halfway.")
+  claim = (f"Trained for {PAPER_LONG_STEPS:,} steps instead of 60,000, the network with s = "
+           f"{STALE} catches up about halfway.")
   if not runs:
     yield Claim(claim, None, "not run")
     return
   short, long, control = runs["short"], runs["long"], runs["control"]
   yield Claim(claim, HALFWAY[0] <= (_caught_up(long["curve"]) or 0) <= HALFWAY[1],
               f"{_come_together(long['curve'])}; test: adversarial "
-              f"{percent(long['adversarial_accuracy'], long['n'])}, control "
-              f"without staleness {percent(control['adversarial_accuracy'], control['n'])}")
+              f"{percent(long['adversarial_accuracy'], long['n'])}, control without staleness "
+              f"{percent(control['adversarial_accuracy'], control['n'])}")
   yield _why_claim(short["curve"], long["curve"])
 
 

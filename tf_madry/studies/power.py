@@ -69,8 +69,7 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   steps = max(row["step"] for row in data["curves"])
   table = Table(
     f"Accuracy on test images after training ({images(final)}), with 95 % intervals (paper, κ ≥ 8: "
-    "natural about 98 %, "
-    "adversarial 89 to 91 %)",
+    "natural about 98 %, adversarial 89 to 91 %)",
     ["training κ", "gradients of a batch", "natural",
      *(f"PGD κ = {attacker}" for attacker in attackers)],
     [[k, f"{steps * gradients(k):,}", percent(by[k, k]["natural_accuracy"], by[k, k]["n"]),
@@ -93,8 +92,7 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     {"power_curves": data["curves"], "power_final": [without(row, "right") for row in final]},
     [*untrained(k_list),
      "An image that is wrong without an attack counts as wrong under every attack. So no accuracy "
-     "here is above the natural "
-     "one, as the paper's 99.98 % of κ = 4 is above its 98 %."])
+     "here is above the natural one, as the paper's 99.98 % of κ = 4 is above its 98 %."])
 
 
 def gradients(k: int) -> int:
@@ -112,8 +110,8 @@ def untrained(k_list: list[int]) -> Iterator[str]:
   """Lines on which of the paper's attackers no network was trained against, be it one or none."""
   left_out = [k for k in POWERS if k not in k_list]
   if left_out:
-    yield (f"No network was trained with κ = {', '.join(map(str, left_out))}: what the "
-           "paper says of them is not tested.")
+    yield (f"No network was trained with κ = {', '.join(map(str, left_out))}: what the paper says "
+           "of them is not tested.")
 
 
 def _claims(by, k_list, attackers):
@@ -146,9 +144,8 @@ def _claims(by, k_list, attackers):
   yield Claim(f"κ = {ROBUST} instead of the challenge's {CHALLENGE_K} takes roughly {PAPER_FASTER} "
               "times less time.",
               round(ratio) == PAPER_FASTER,
-              f"by gradients alone: {gradients(CHALLENGE_K)} a step against "
-              f"{gradients(ROBUST)}, {ratio:.1f}×; `python -m tf_madry.benchmark core` measures "
-              "steps")
+              f"by gradients alone: {gradients(CHALLENGE_K)} a step against {gradients(ROBUST)}, "
+              f"{ratio:.1f}×; `python -m tf_madry.benchmark core` measures steps")
 
 
 def _robust(by, k, attackers):

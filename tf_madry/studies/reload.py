@@ -93,8 +93,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
             f"{points:,} examples a point")],
     {"reload": [without(row, "right", "curve") for row in ordered]},
     ["Without a queue: what waits in one adds to these ages. A real run's are in the "
-     "`staleness_mean` of its log. Fresh "
-     f"accuracy under a reload is measured at one step in {FRESH_EVERY}."])
+     "`staleness_mean` of its log. Fresh accuracy under a reload is measured at one step in "
+     f"{FRESH_EVERY}."])
 
 
 def _name(row):
@@ -114,8 +114,7 @@ def _claims(by):
     pairs = [(row, other) for row in reloads.values() for other in constants.values()
              if _nearly(row[age], other[age])]
     yield Claim(f"(Not in the paper:) the {what} age decides: with the same one, a reload and a "
-                "constant staleness are equally "
-                f"robust (within {EQUAL:.0%}).",
+                f"constant staleness are equally robust (within {EQUAL:.0%}).",
                 all_of([_equal(compare(row, other)) for row, other in pairs]),
                 "; ".join(f"{_name(row)} against {_name(other)}: {compare(row, other)}"
                           for row, other in pairs) or NOT_TESTED)

@@ -124,8 +124,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   ratio = costs["craft"] / costs["learn"]
   tables = [Table(
     f"Simulated, one device each: {1e3 * costs['craft']:.4g} ms to craft a batch, "
-    f"{1e3 * costs['learn']:.4g} ms to train on "
-    f"it ({'given' if data['given'] else 'measured here, all cores busy'}; {_of(data)}; ratio "
+    f"{1e3 * costs['learn']:.4g} ms to train on it "
+    f"({'given' if data['given'] else 'measured here, all cores busy'}; {_of(data)}; ratio "
     f"{ratio:.1f})",
     ["workers", "speedup", "without the trainer's help", "staleness: mean", "95 %", "max",
      "workers blocked"],
@@ -135,8 +135,7 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
       f"{by[workers, True]['blocked']:.0%}"] for workers in LISTED]),
     Table(
       f"The paper's speed-up, and as simulated with its ratio of {PAPER_RATIO} between crafting "
-      "and training, one device "
-      "each and nothing lost",
+      "and training, one device each and nothing lost",
       ["GPUs", "paper", "simulated", "with the trainer's help"],
       [[gpus, said, f"{paper[gpus - 1, False]['speedup']:.2f}",
         f"{paper[gpus - 1, True]['speedup']:.2f}"]
@@ -168,13 +167,11 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   old = paper[7, True]
   notes = [f"Costs and speeds are of {_of(data)}.",
            "What is simulated is arithmetic: costs measured here or taken from the paper, and "
-           "nothing lost to anything that the "
-           "simulation does not know. Only several devices can test the paper's speed-ups.",
+           "nothing lost to anything that the simulation does not know. Only several devices can "
+           "test the paper's speed-ups.",
            "With the paper's 7 workers, its ratio of costs, and a snapshot every 100 steps, a "
-           "batch is "
-           f"{old['staleness_mean']:.0f} steps old on average and {old['staleness_p95']} in one "
-           "case of 20: what "
-           "`staleness` says of such values matters here."]
+           f"batch is {old['staleness_mean']:.0f} steps old on average and {old['staleness_p95']} "
+           "in one case of 20: what `staleness` says of such values matters here."]
   return Findings("Speed-up: Figure 9", list(_claims(data, by, paper, ratio)), tables, figures,
                   records, notes)
 
@@ -192,9 +189,8 @@ def _table_here(data):
   base, repeats = statistics.median(speeds), len(speeds)
   return Table(
     f"This machine ({_place(data)}): examples/s, median of {repeats} runs of "
-    f"{data['measured'][0]['steps']} steps each, with the "
-    f"lowest and highest, and as simulated; queue of {HERE['queue_size']}, a snapshot every "
-    f"{HERE['reload_every']} steps",
+    f"{data['measured'][0]['steps']} steps each, with the lowest and highest, and as simulated; "
+    f"queue of {HERE['queue_size']}, a snapshot every {HERE['reload_every']} steps",
     ["workers", "trainer assists", "measured", "simulated", "difference", "measured speedup",
      "trainer waiting", "simulated",
      "staleness", "simulated"],
@@ -245,13 +241,11 @@ def _claims(data, by, paper, ratio):
     f"from {workers} workers on" if workers
     else f"with none of up to {WORKERS[-1]} workers") + f", speed-up {1 + of:.1f}"
                    for of, (linear, workers) in cases.items())
-  yield Claim("Speed-up is nearly linear until workers and trainer are equally fast, which is near "
-              "κ = "
-              f"{K} workers.", None, f"only simulated: {said}")
+  yield Claim("Speed-up is nearly linear until workers and trainer are equally fast, which is "
+              f"near κ = {K} workers.", None, f"only simulated: {said}")
   alone = {row["assist"]: row for row in data["measured"] if row["workers"] == 1}
   simulated = (f"simulated at the paper's ratio {paper[1, False]['waiting']:.0%} of its time "
-               "without, "
-               f"{paper[1, False]['speedup']:.2f}× and with its help "
+               f"without, {paper[1, False]['speedup']:.2f}× and with its help "
                f"{paper[1, True]['speedup']:.2f}×")
   yield Claim("With one worker the trainer spends most of its time waiting; that is mended if it "
               "assists.",
@@ -263,9 +257,8 @@ def _claims(data, by, paper, ratio):
   for gpus, (text, _) in PAPER.items():
     yield Claim(f"Speed-up with {gpus} GPUs: {text}.", None,
                 f"needs {gpus} devices; simulated at the paper's ratio, with nothing lost: "
-                f"{paper[gpus - 1, False]['speedup']:.2f}×, "
-                f"with the trainer's help {paper[gpus - 1, True]['speedup']:.2f}×; with the costs "
-                "here "
+                f"{paper[gpus - 1, False]['speedup']:.2f}×, with the trainer's help "
+                f"{paper[gpus - 1, True]['speedup']:.2f}×; with the costs here "
                 f"{by[gpus - 1, False]['speedup']:.2f}×")
   if data["here"]:
     pairs = [(row, other) for row, other in _pairs(data) if other]
@@ -276,11 +269,9 @@ def _claims(data, by, paper, ratio):
     noise = max(max(row["speeds"]) / min(row["speeds"]) - 1 for row, _ in pairs)
     off = [_off(row, other) for row, other in pairs]
     yield Claim("(Not in the paper:) the simulation tells what is measured here, within "
-                f"{AGREES:.0%} of the lowest and highest of "
-                "the repeats.", all(agree),
+                f"{AGREES:.0%} of the lowest and highest of the repeats.", all(agree),
                 f"differences from {min(off):+.0%} to {max(off):+.0%} of the medians; repeats of "
-                "one "
-                f"setting differ by up to {noise:.0%}")
+                f"one setting differ by up to {noise:.0%}")
 
 
 def _speedups(data, by, paper, ratio):

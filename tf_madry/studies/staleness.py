@@ -109,8 +109,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   n, first = final[0]["n"], by[rates[0]]
   table = Table(
     f"Accuracy on {n:,} test images after training with staleness s, under PGD κ = {K}, with 95 % "
-    "intervals (paper: 90 % "
-    f"up to s = {PAPER_HOLDS}, about 5 % beyond; natural about 98 % at s = 32)",
+    f"intervals (paper: 90 % up to s = {PAPER_HOLDS}, about 5 % beyond; natural about 98 % at s = "
+    "32)",
     ["learning rate", "s", "natural", "adversarial", "lost against s = 0, on the same images"],
     [[f"{rate:g}", s, percent(row["natural_accuracy"], n), percent(row["adversarial_accuracy"], n),
       str(compare(by[rate][0], row)) if s else "–"] for rate, rows in by.items()
@@ -128,8 +128,7 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   largest = max(first)
   left_out = [s for s in PAPER_S if s not in first]
   notes = ["The queue is filled before training; with ε and the learning rate on a schedule, a "
-           "batch has the ε of the step "
-           "that trains on it.",
+           "batch has the ε of the step that trains on it.",
            f"s = {largest} is {largest / steps:.1%} of the {steps:,} steps; in the paper 64 is 0.1 "
            "% of 60,000.",
            *([f"Of the paper's values s = {', '.join(map(str, left_out))} were not trained."]
@@ -139,17 +138,14 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     "Staleness: Figures 5 and 8", list(_claims(first, shown, rates[0])), [table, where],
     [Figure("staleness_curves",
             "Figure 5: adversarial accuracy on the training set, on fresh examples (crafted for "
-            "the "
-            f"current weights) and on the stale ones trained on, at rate {rates[0]:g}; "
-            f"{points[stale[-1]]:,} examples a point, "
-            f"{points[0]:,} without staleness.",
+            f"the current weights) and on the stale ones trained on, at rate {rates[0]:g}; "
+            f"{points[stale[-1]]:,} examples a point, {points[0]:,} without staleness.",
             lambda: curves.draw([(f"s = {s}", shown[s]) for s in shown]),
             f"{points[stale[-1]]:,} examples a point; s = 0: {points[0]:,}"),
      Figure("staleness_final", f"Figure 8: accuracy on {n:,} test images after training against s; "
                                "bars are 95 % intervals, "
             f"grey the paper's values and its break between {PAPER_HOLDS} and {PAPER_BREAKS}; s = "
-            "0 stands apart, it has no "
-            "logarithm.", lambda: _final(by), f"n = {n:,}")],
+            "0 stands apart, it has no logarithm.", lambda: _final(by), f"n = {n:,}")],
     {"staleness_final": [without(row, "right") for row in final],
      "staleness_curves": [{"learning_rate": row["learning_rate"], "s": row["s"], **point}
                           for row in data["curves"] for point in row["curve"]]}, notes)
@@ -226,8 +222,8 @@ def _decay(shown):
     best = max(curve, key=lambda row: row["stale_accuracy"])
     if s and curve[-1]["stale_accuracy"] < best["stale_accuracy"] / 2:
       yield (f"With s = {s} stale accuracy itself falls from {best['stale_accuracy']:.0%} at step "
-             f"{best['step']:,} to "
-             f"{curve[-1]['stale_accuracy']:.0%} at the end, as the learning rate falls.")
+             f"{best['step']:,} to {curve[-1]['stale_accuracy']:.0%} at the end, as the learning "
+             "rate falls.")
 
 
 def _final(by):

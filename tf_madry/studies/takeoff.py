@@ -51,9 +51,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
 
   table = Table(
     f"Adversarial accuracy on {n:,} test images under PGD κ = {K} after {data['steps']:,} more "
-    "steps; in brackets, what it lost "
-    "against s = 0 of the same rate and seed, in points; to begin with it was "
-    f"{percent(begin['adversarial_accuracy'], n)}",
+    "steps; in brackets, what it lost against s = 0 of the same rate and seed, in points; to "
+    f"begin with it was {percent(begin['adversarial_accuracy'], n)}",
     ["rate", "seed", *(f"s = {s}" for s in s_list)],
     [[f"{rate:g}", seed, *(percent(by[rate, s, seed]["adversarial_accuracy"])
                            + (f" ({100 * lost(rate, s, seed).difference:+.1f})" if s else "")
@@ -74,8 +73,8 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     [Figure("takeoff", "Adversarial accuracy on test images relative to s = 0 of the same rate and "
                        "seed, against s and against "
             "rate × s; a mark a seed, lines through their means. Where the curves on the right "
-            "fall together, rate × s would be "
-            "the unit of staleness.", lambda: _figure(by, rates, s_list, seeds), of)],
+            "fall together, rate × s would be the unit of "
+            "staleness.", lambda: _figure(by, rates, s_list, seeds), of)],
     {"takeoff": [without(row, "right", "curve") for row in data["final"]]},
     ["The learning rate is constant and Adam begins anew with averages of 0, for s = 0 as well."])
 
@@ -97,7 +96,12 @@ def _claims(falls, s_list):
   yield Claim(f"(Not in the paper:) staleness of up to {max(s_list)} undoes robustness that is "
               "there.",
               any(above for _, above in falls.values()), f"more than {MARGIN:.0%} lost: {said}")
-  claim = "(Not in the paper:) learning rate × s is the natural unit of staleness."
+  yield Claim("(Not in the paper:) learning rate × s is the natural unit of staleness.",
+              *_unit(falls, said))
+
+
+def _unit(falls, said):
+  """(verdict, evidence) on rate × s: seen where it fits all rates and s alone does not."""
   shown = {rate: found for rate, found in falls.items() if found[1]}
   coarse = [found for found in shown.values() if found[0] == 0 or found[1] / found[0] >= FINEST]
   product = _overlap([(rate * below, rate * (above or float("inf")))
@@ -105,13 +109,12 @@ def _claims(falls, s_list):
   alone = _overlap([(below, above or float("inf")) for below, above in falls.values()])
   fits = (f"a single rate × s {'fits' if product else 'does not fit'}, a single s "
           f"{'does' if alone else 'does not'}")
-  if len(shown) < 2 or (product and (len(shown) < FEWEST_RATES or coarse)):
-    yield Claim(claim, None, f"{said}; {fits}, but {len(shown)} of {len(falls)} rates show where "
-                             "accuracy falls"
+  if len(shown) >= 2 and not product:
+    return False, f"{said}; {fits}"
+  if len(shown) >= FEWEST_RATES and not coarse and not alone:
+    return True, f"{said}; {fits}"
+  return None, (f"{said}; {fits}; {len(shown)} of {len(falls)} rates show where accuracy falls"
                 + (f", and values of s are {FINEST} times as far apart or more" if coarse else ""))
-  else:
-    yield Claim(claim, product and not alone if product != alone else False if not product
-                else None, f"{said}; {fits}")
 
 
 def _overlap(intervals):

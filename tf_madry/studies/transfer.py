@@ -74,8 +74,7 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
 
   table = Table(
     f"Table 1: adversarial accuracy on test images ({power.images(cells)}), the paper's in "
-    "brackets; white-box on the "
-    "diagonal; bold: gradient shattering (see `transfer.shattered`)",
+    "brackets; white-box on the diagonal; bold: gradient shattering (see `transfer.shattered`)",
     ["target κ", *(f"source κ = {source}" for source in k_list), "attack κ"],
     [[target, *(text(target, source) for source in k_list), target] for target in k_list])
   return Findings(
@@ -98,16 +97,14 @@ def _claims(by, marked, k_list):
     worst = min(others, key=lambda source: by[target, source]["adversarial_accuracy"])
     return (f"white-box {percent(by[target, target]['adversarial_accuracy'])}, lowest black-box "
             f"{percent(by[target, worst]['adversarial_accuracy'])} (source κ = {worst}); white-box "
-            "minus that: "
-            f"{compare(by[target, target], by[target, worst])}")
+            f"minus that: {compare(by[target, target], by[target, worst])}")
 
   def tested(k):
     return k in k_list and len(k_list) > 1
 
   for k in (1, 4):
     yield Claim(f"The network with κ = {k} shatters its gradients: attacks of the same power break "
-                "it when they are crafted "
-                "on others, and not when crafted on itself.",
+                "it when they are crafted on others, and not when crafted on itself.",
                 (k, k) in marked if tested(k) else None, evidence(k))
   for k in (8, 128):
     # A network that is wrong anyway has nothing to mask.

@@ -53,8 +53,7 @@ def of_this_machine(config: Config) -> dict[str, Any]:
       except EOFError as error:
         process.join()
         raise UserError(f"a process that measures costs ended with exit code {process.exitcode}; "
-                        "--t_adv and --t_train "
-                        "take them as given") from error
+                        "--t_adv and --t_train take them as given") from error
   finally:
     for process in crew:
       process.kill()

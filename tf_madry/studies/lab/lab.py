@@ -219,6 +219,5 @@ def _name(identity, begin):
 def _description(network):
   attack, training = network.config.attack, network.config.training
   return (f"network {network.name}: recipe {training.recipe}, κ = {attack.k}, s = "
-          f"{training.staleness}, R = "
-          f"{training.staleness_reload}, rate {training.learning_rate:g}, seed {training.seed}, "
-          f"{training.steps:,} steps")
+          f"{training.staleness}, R = {training.staleness_reload}, rate "
+          f"{training.learning_rate:g}, seed {training.seed}, {training.steps:,} steps")

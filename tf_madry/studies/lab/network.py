@@ -65,8 +65,7 @@ class Network:
       whole = False
     if not whole:
       raise UserError(f"{path!r} is damaged: it does not tell of all {self.steps:,} steps; remove "
-                      "its folder, or choose "
-                      "another --out")
+                      "its folder, or choose another --out")
     return rows
 
   def curve(self) -> list[dict[str, Any]]:
@@ -130,8 +129,7 @@ class Network:
     other = [name for name in ours if theirs[name] != ours[name]]
     if other:
       raise UserError(f"{self.folder!r} holds a network with {other[0]} {theirs[other[0]]!r}, not "
-                      f"{ours[other[0]]!r} as its "
-                      "name says; remove it, or choose another --out")
+                      f"{ours[other[0]]!r} as its name says; remove it, or choose another --out")
     # The last validation comes after the last checkpoint; a run may have been stopped in between.
     validated = self.config.run.eval_every and [row["step"]
                                                 for row in Network(self.config).validation]

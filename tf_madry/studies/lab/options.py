@@ -36,14 +36,14 @@ class Options:
   scale: float = _option(0.1, "size: 1 for the paper's 60,000 steps (0.1)")
   seed: int = _option(0, "of training and evaluation (0)")
   precision: str | None = _option(
-    None, "of training, float32 or bfloat16 (float32 at the paper's size, below it what is quicker "
-          "here)")
+    None, "of training, float32 or bfloat16 (float32 at the paper's size, below it what is "
+          "quicker here)")
   k_list: tuple[int, ...] | None = _option(
     None, "attackers' power κ, of training and of the attack (1,4,8,128; below the paper's size "
           "1,2,4,8,32)")
   s_list: tuple[int, ...] | None = _option(
-    None, "staleness, 0 being always one (0 and 1 to 1024 in powers of two; below the paper's size "
-          "0,16,32,48,64,128)")
+    None, "staleness, 0 being always one (0 and 1 to 1024 in powers of two; below the paper's "
+          "size 0,16,32,48,64,128)")
   rates: tuple[float, ...] | None = _option(
     None, "learning rates: the first for everything, the others to see where staleness breaks "
           "training "

@@ -49,8 +49,8 @@ class Paired(NamedTuple):
   def __str__(self) -> str:
     low, high = self.interval
     p = f"p = {self.p:.2g}" if self.p >= 1e-4 else "p < 0.0001"
-    return (f"{100 * self.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}; "
-            f"McNemar {p}, n = {self.n:,})")
+    return (f"{100 * self.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}; McNemar "
+            f"{p}, n = {self.n:,})")
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired:

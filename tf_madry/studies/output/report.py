@@ -42,9 +42,8 @@ def findings_of(out: str, name: str, found: Results) -> Findings:
     return study.load(name).findings(found.data, found.settings)
   except (LookupError, TypeError) as error:
     raise UserError(f"{results.path(out, name)!r} does not hold what {name} measures "
-                    f"({type(error).__name__}: {error}); "
-                    "without --plot_only it is put together again from what the folder "
-                    "holds") from error
+                    f"({type(error).__name__}: {error}); without --plot_only it is put together "
+                    "again from what the folder holds") from error
 
 
 def draw(out: str, findings: Findings, settings: dict[str, Any]) -> None:
@@ -126,8 +125,7 @@ def training_size(settings: dict[str, Any]) -> str:
   steps, batch = max(1, round(settings["scale"] * STEPS)), batch_size(settings)
   epochs, papers = steps * batch / TRAINING_EXAMPLES, STEPS * 128 / TRAINING_EXAMPLES
   return (f"Networks are trained for {steps:,} steps of batch {batch}, {epochs:.3g} epochs (paper: "
-          f"{STEPS:,} steps of batch "
-          f"128, {papers:.0f} epochs).")
+          f"{STEPS:,} steps of batch 128, {papers:.0f} epochs).")
 
 
 def _lines(table):

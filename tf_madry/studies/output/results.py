@@ -36,9 +36,8 @@ def require_same(out: str, name: str, settings: dict[str, Any]) -> None:
     for setting, value in settings.items():
       if theirs.get(setting) != value:
         raise UserError(f"out {out!r} holds {name} with {setting} {theirs.get(setting)!r}, not "
-                        f"{value!r}: give it that, or "
-                        "choose another --out (networks are found again where their settings are "
-                        "equal)")
+                        f"{value!r}: give it that, or choose another --out (networks are found "
+                        "again where their settings are equal)")
 
 
 def save(out: str, name: str, results: Results) -> None:
@@ -51,8 +50,7 @@ def load(out: str, name: str) -> Results:
   """Reads it; `UserError` when it is not there, or cannot be read."""
   if not is_there(out, name):
     raise UserError(f"out is {out!r}, accepted: a folder that holds {name}.json, as `python -m "
-                    f"tf_madry.studies {name}` "
-                    "writes it")
+                    f"tf_madry.studies {name}` writes it")
   values = cache.read(path(out, name))
   try:
     return Results(**{field: values[field] for field in Results._fields})
