@@ -5,6 +5,7 @@ import keras
 from tf_madry.errors import require
 from tf_madry.models import thresholds
 from tf_madry.models.layers import PooledConvolution
+from tf_madry.models.plain import Network
 
 SMALLEST_IMAGE = 4  # pixels a side that two 2×2 poolings need to leave something
 
@@ -53,7 +54,7 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
   x = keras.layers.Flatten(data_format="channels_last", dtype=dtype)(x)
   x = keras.layers.Dense(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)
   logits = keras.layers.Dense(num_classes, name="logits", dtype="float32", **initial(3))(x)
-  return keras.Model(images, logits, name="challenge_cnn")
+  return (keras.Model if paired else Network)(images, logits, name="challenge_cnn")
 
 
 def _layer_seed(seed, layer):
