@@ -23,8 +23,9 @@ def tiny(out: Any, **given: Any) -> Lab:
 
 
 def row(accuracy: float, n: int = 10_000, natural: float = 0.98) -> dict[str, Any]:
-  """What `lab.final_row` makes: of two such rows the lower one is right on a part of what the other
-  is right on.
+  """What `lab.final_row` makes.
+
+  Of two such rows the lower one is right on a part of what the other is right on.
   """
   low, high = wilson(accuracy, n)
   return {"n": n, "natural_accuracy": natural, "adversarial_accuracy": accuracy, "low": low,
@@ -89,8 +90,9 @@ def takeoff_data(holds: Any, rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3),
 
 
 def cycle_data(apart: int = 60) -> dict[str, Any]:
-  """Of `cycles`; fresh accuracy of the long run is below stale until a share of training, in
-  percent.
+  """Of `cycles`.
+
+  Fresh accuracy of the long run is below stale until a share of training, in percent.
   """
   images = datasets.load().train.images[:cycles.SHOWN_EXAMPLES]
   shape = (3, *images.shape)

@@ -1,5 +1,7 @@
-"""Runs a study: `python -m tf_madry.studies power --scale 0.1`, or `… report` for a report of all
-that were run.
+"""Runs a study by name.
+
+    python -m tf_madry.studies power --scale 0.1
+    python -m tf_madry.studies report    # of all that were run
 """
 
 import dataclasses

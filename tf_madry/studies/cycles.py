@@ -29,9 +29,7 @@ HALFWAY = (0.25, 0.75)  # shares of training that pass for "about halfway"
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """The perturbations of the same examples at sequential steps, without staleness and with; the
-  long run, if asked for.
-  """
+  """Perturbations of the same examples at sequential steps, and the long run if asked for."""
   _, steps = window(np.arange(lab.options.steps // lab.sizes.frame_every), lab.options.steps,
                     lab.sizes.frame_every)
   require(len(steps) >= recurrence.FEWEST_FRAMES, "scale", lab.options.scale,
@@ -73,8 +71,15 @@ def _ended(lab: Lab, network: Network):
 
 
 def window(frames: np.ndarray, steps: int, every: int) -> tuple[np.ndarray, list[int]]:
-  """The frames of `WINDOW`, at most `MOST_FRAMES`, of a training of so many steps with one every so
-  many; and their steps.
+  """Keeps the frames of `WINDOW`, at most `MOST_FRAMES`.
+
+  Args:
+    frames: one every so many steps.
+    steps: of the training.
+    every: steps from one frame to the next.
+
+  Returns:
+    (frames, their steps).
   """
   numbers = [number for number in range(len(frames))
              if WINDOW[0] * steps <= (number + 1) * every <= WINDOW[1] * steps][-MOST_FRAMES:]
@@ -147,10 +152,8 @@ def _claims(summary, runs):
               stale["period"] is not None and plain["period"] is None if measured else None,
               "; ".join(f"s = {s}: " + (
                 f"they come back every {_period(row)} steps, {row['peaks']} times (the first with "
-                "r = "
-                f"{row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})"
-                if row["period"] else
-                "no period found") for s, row in summary.items()))
+                f"r = {row['correlation_at_period']:.2f}, by chance {row['noise_level']:.2f})"
+                if row["period"] else "no period found") for s, row in summary.items()))
   yield Claim("The examples look random without staleness; with it a line segment moves over the "
               "page and back (Figure 6).", None,
               "for the eye, see the pictures; in numbers, correlation of neighbouring pixels "
@@ -191,16 +194,17 @@ def _why_claim(short, long):
       if longer else
       "it took fewer steps than the short run has, at higher rates"))
   steps = shares[0] * short[-1]["step"]
-  by_steps, by_share = abs(reached - steps) / max(reached, steps), abs(shares[1]
-                                                                       - shares[0]) / max(shares)
+  by_steps = abs(reached - steps) / max(reached, steps)
+  by_share = abs(shares[1] - shares[0]) / max(shares)
   return Claim(claim, by_steps < by_share,
                f"{said}: nearer to each other in "
                f"{'steps' if by_steps < by_share else 'their share'}")
 
 
 def _caught_up(curve):
-  """Share of training after which the fresh accuracy stays within 20 points of the stale, which it
-  had been below.
+  """Share of training after which fresh accuracy stays within 20 points of stale.
+
+  None where it had never been below, or is not there in the end.
   """
   if curve[-1]["fresh_accuracy"] < 0.5:
     return None  # both have fallen: nothing climbed up to anything

@@ -43,8 +43,9 @@ CURVE_POINTS, SLICE_POINTS = 6, 2  # validations during a whole training, and du
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains to the end, and attacks: the paper's method, `fast`, and runs that are there. Others: a
-  slice of their steps.
+  """Trains the paper's method and `fast` to the end, others for a slice of their steps.
+
+  What was trained to the end is attacked, and runs that are given are too.
   """
   networks = {METHOD: lab.network(k=8)} | {name: _recipe(lab, name,
                                                          lab.options.full or name in WHOLE)
@@ -203,8 +204,9 @@ def _claims(rows, n):
 
 
 def reaches(accuracy: float, n: int, aim: float, natural: float) -> bool | None:
-  """Whether an accuracy is as high as the aim, at about 98 % natural; None where its interval has
-  the aim inside.
+  """Whether an accuracy is as high as the aim, at about 98 % natural.
+
+  None where its interval has the aim inside.
   """
   low, high = wilson(accuracy, n)
   return False if natural < 0.975 else None if low < aim <= high else accuracy >= aim

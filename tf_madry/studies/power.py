@@ -39,8 +39,9 @@ LOSS_MARGIN, EQUAL_MARGIN = 0.05, 0.02
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains a network for every κ; measures it during training under all of them, and afterwards
-  under κ = 128 too.
+  """Trains a network for every κ, and measures it during training and afterwards.
+
+  Attackers are all κ, and after training the paper's strongest.
   """
   k_list = lab.options.k_list
   networks = {k: lab.network(k=k) for k in k_list}
@@ -149,8 +150,9 @@ def _claims(by, k_list, attackers):
 
 
 def _robust(by, k, attackers):
-  """Whether no attacker takes more than the margin from what stands against the attacker of its
-  training.
+  """Whether no attacker takes more than the margin from a network.
+
+  What counts is what it takes beyond the attacker of its training.
   """
   if by[k, k]["adversarial_accuracy"] <= 0.5:
     return False
@@ -181,8 +183,9 @@ def _worst(by, k, attackers):
 
 
 def _inversion_claim(by, k, attackers):
-  """Whether a stronger attacker does significantly worse than a weaker one; by Bonferroni, as there
-  are several pairs.
+  """Whether a stronger attacker does significantly worse than a weaker one.
+
+  There are several pairs, hence Bonferroni's correction.
   """
   pairs = {pair: compare(by[k, pair[1]], by[k, pair[0]])
            for pair in itertools.combinations(attackers, 2)}

@@ -1,5 +1,4 @@
-"""Is it the mean age of adversarial examples that breaks training, the highest, or that no fresh
-ones come? (beside §5)
+"""Which age of adversarial examples breaks training: the mean one or the highest? (beside §5)
 
 With a constant staleness of 64 training broke in §5. Workers that reload the weights every 100
 steps have weights 0 to 99 steps old, and the paper's network was robust. Here the reload is
@@ -34,8 +33,9 @@ SAME = 0.05  # loss up to which a network is "about as robust"
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains with weights that craft renewed every R steps, and with a constant staleness of nearly
-  the same mean.
+  """Trains with weights that craft renewed every R steps, and with a constant staleness.
+
+  That is nearly the mean of the other.
   """
   networks = {}
   for every in sorted(lab.options.r_list, key=lambda every: abs(every - PAPER_R)):
@@ -51,8 +51,9 @@ def collect(lab: Lab) -> dict[str, Any]:
 
 
 def constant(every: int, s_list: tuple[int, ...]) -> int:
-  """The constant staleness beside a renewal every so many steps: near its mean, if possible one
-  that is trained anyway.
+  """The constant staleness to stand beside a renewal every so many steps.
+
+  It is near the mean of that, and if possible one that is trained anyway.
   """
   mean = (every - 1) / 2
   nearest = min(s_list, key=lambda s: abs(s - mean))

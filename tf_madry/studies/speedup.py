@@ -36,13 +36,14 @@ AGREES = 0.15  # difference up to which a simulation agrees with what it is comp
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Measures costs and examples/s on this machine, unless costs are given; simulates this machine,
-  and many devices.
+  """Measures costs and speeds on this machine, and simulates it and many devices.
+
+  Where costs are given, nothing is measured.
   """
   given = lab.options.t_adv is not None
   if given:
-    costs, measured, cores, batch_size = Costs(craft=lab.options.t_adv,
-                                               learn=lab.options.t_train), [], None, None
+    costs = Costs(craft=lab.options.t_adv, learn=lab.options.t_train)
+    measured, cores, batch_size = [], None, None
   else:
     batch_size = lab.sizes.batch_size
     values = {"k": K, "seed": lab.options.seed, "precision": lab.options.precision,
@@ -62,8 +63,7 @@ def collect(lab: Lab) -> dict[str, Any]:
 
 
 def _measured(lab, values, of_machine, most):
-  """A row for synchronous training, and for each number of workers up to the most, with the
-  trainer's help and without.
+  """Speeds without workers, and with up to so many, with the trainer's help and without.
 
   Repeats go round and round all of them, so that a machine that grows slower does so for all alike.
   """
@@ -73,9 +73,9 @@ def _measured(lab, values, of_machine, most):
     for workers, assist in crews:
       key = {"run": values, "workers": workers, "assist": assist, "steps": MEASURED_STEPS,
              "repeat": repeat}
-      repeats[workers, assist].append(lab.remember(key | HERE | of_machine, lambda workers=workers,
-                                                   assist=assist: _run(
-        values, workers, assist)))
+      repeats[workers, assist].append(lab.remember(
+        key | HERE | of_machine,
+        lambda workers=workers, assist=assist: _run(values, workers, assist)))
   lab.seconds += sum(run["seconds"] for those in repeats.values() for run in those)
   return [{"workers": workers, "assist": assist, "steps": MEASURED_STEPS,
            "speeds": [run["examples_per_second"] for run in those],
@@ -221,8 +221,9 @@ def _place(data):
 
 
 def _saturation(by, ratio):
-  """(whether speed-up is nearly linear up to it, number of workers from which the trainer is the
-  bottleneck or None).
+  """Whether speed-up is nearly linear, and from how many workers on it no longer grows.
+
+  None for the second where it always does.
   """
   reached = next((workers for workers in WORKERS
                   if by[workers, True]["speedup"] >= 0.98 * (1 + ratio)), None)
@@ -232,15 +233,18 @@ def _saturation(by, ratio):
 
 
 def _claims(data, by, paper, ratio):
-  """Claims on speed need devices, which a simulation is not; what this machine measures itself is
-  judged.
+  """Claims on speed need devices, which a simulation is not.
+
+  What this machine measures itself is judged.
   """
   cases = {ratio: _saturation(by, ratio), PAPER_RATIO: _saturation(paper, PAPER_RATIO)}
-  said = "; ".join(f"ratio {of:.1f}: {'nearly linear' if linear else 'not linear'}, the trainer is "
-                   "the bottleneck " + (
-    f"from {workers} workers on" if workers
-    else f"with none of up to {WORKERS[-1]} workers") + f", speed-up {1 + of:.1f}"
-                   for of, (linear, workers) in cases.items())
+
+  def bottleneck(workers):
+    return f"from {workers} workers on" if workers else f"with none of up to {WORKERS[-1]} workers"
+
+  said = "; ".join(
+    f"ratio {of:.1f}: {'nearly linear' if linear else 'not linear'}, the trainer is the bottleneck "
+    f"{bottleneck(workers)}, speed-up {1 + of:.1f}" for of, (linear, workers) in cases.items())
   yield Claim("Speed-up is nearly linear until workers and trainer are equally fast, which is "
               f"near κ = {K} workers.", None, f"only simulated: {said}")
   alone = {row["assist"]: row for row in data["measured"] if row["workers"] == 1}

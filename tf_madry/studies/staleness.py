@@ -35,8 +35,9 @@ LEARNT = 0.3
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains with every s at the first rate; at the others as few as it takes to find the break by
-  bisection.
+  """Trains with every s at the first rate, and looks for the break at the others.
+
+  Bisection finds it in a few trainings.
   """
   first, *others = lab.options.rates
   networks = {(first, s): lab.network(s=s, learning_rate=first) for s in lab.options.s_list}
@@ -55,15 +56,14 @@ def collect(lab: Lab) -> dict[str, Any]:
 
 
 def broken(adversarial: float, plain: float) -> bool:
-  """Whether staleness broke a network: it has less than half of the adversarial accuracy of plain
-  training.
-  """
+  """Whether a network has less than half of the accuracy of plain training."""
   return adversarial < plain / 2
 
 
 def bisect(values: Sequence[int], adversarial: Callable[[int], float]) -> int | None:
-  """Finds the smallest of ascending values of s that breaks training, given that all larger ones
-  do.
+  """Finds the smallest of ascending values of s that breaks training.
+
+  All larger ones are taken to break it too.
 
   Args:
     values: of s, above 0.
@@ -84,8 +84,7 @@ def bisect(values: Sequence[int], adversarial: Callable[[int], float]) -> int | 
 
 
 def breaks(rows: dict[int, dict[str, Any]]) -> dict[str, int | None] | None:
-  """Where accuracy falls at one rate: the smallest s with significantly less than s = 0, and with
-  less than half of it.
+  """Where accuracy falls at one rate.
 
   Args:
     rows: by s, as `collect` has them.
@@ -201,9 +200,7 @@ def _claims(rows, shown, rate):
 
 
 def _paper_break(rows):
-  """Whether accuracy is about that of s = 0 up to the paper's 32, and less than half of it from its
-  64 on.
-  """
+  """Whether accuracy holds up to the paper's 32, and is less than half from its 64 on."""
   plain = rows[0]["adversarial_accuracy"]
   holds = [compare(rows[0], row).interval[1] < SAME for s, row in rows.items()
            if 0 < s <= PAPER_HOLDS]
@@ -215,9 +212,7 @@ def _paper_break(rows):
 
 
 def _decay(shown):
-  """Lines on stale accuracy that collapses while the learning rate falls: it had been held up by
-  the weights' moving.
-  """
+  """Lines on stale accuracy that collapses while the learning rate falls."""
   for s, curve in shown.items():
     best = max(curve, key=lambda row: row["stale_accuracy"])
     if s and curve[-1]["stale_accuracy"] < best["stale_accuracy"] / 2:

@@ -1,5 +1,4 @@
-"""What does staleness do to a network that is robust already, at a constant learning rate? (beside
-§5)
+"""What does staleness do to a network that is robust already? (beside §5)
 
 The networks of §5 have to become robust with stale examples: staleness can prevent that, or undo
 it. Here the first is over.
@@ -80,8 +79,9 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
 
 
 def _falls(lost):
-  """(largest s up to which it is not lost, smallest s from which it is or None): more than the
-  margin, with every seed.
+  """(largest s up to which it is not lost, smallest s from which it is or None).
+
+  Lost is more than the margin, with every seed.
   """
   surely = [s for s, several in lost.items()
             if all(paired.interval[0] > MARGIN for paired in several)]

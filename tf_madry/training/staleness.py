@@ -1,6 +1,4 @@
-"""The simulations of §5: batches that wait in a queue of size s, and weights that are reloaded
-every R steps.
-"""
+"""The simulations of §5: batches that wait in a queue, weights that are reloaded."""
 
 import collections
 
@@ -39,8 +37,7 @@ def _accuracy(learner, images, labels):
 
 
 class Stale:
-  """The `Stepper` that trains on batch `step` exactly s steps after it was crafted (§5, "Simulating
-  staleness").
+  """The `Stepper` that trains on batches crafted exactly s steps before (§5).
 
   The queue is filled before training starts, at the time steps -s … -1. At time step t a batch is
   crafted for the current weights and enters, and the one that entered at t - s leaves and is
@@ -118,8 +115,9 @@ class Stale:
 
 
 class Reloading:
-  """The `Stepper` that crafts with weights renewed every R steps only, as the workers of §5 reload
-  them.
+  """The `Stepper` whose crafting weights are renewed every R steps only.
+
+  The workers of §5 reload them so.
 
   Step t trains at once on a batch crafted with the weights of step R·⌊t/R⌋: its staleness is t mod
   R, from 0 to R - 1, (R - 1)/2 on average. No queue: what waits in one adds to this in a real run.

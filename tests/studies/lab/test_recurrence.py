@@ -7,8 +7,9 @@ from tf_madry.studies.lab import recurrence
 
 
 def moving(steps, cycle):
-  """Perturbations [steps, 2, 6, 6, 1]: noise, and a bar that comes back after `cycle` frames, if it
-  is one.
+  """Perturbations [steps, 2, 6, 6, 1]: noise, and a bar if there is a cycle.
+
+  The bar comes back after `cycle` frames.
   """
   random = np.random.default_rng(1)
   frames = random.uniform(-1, 1, (steps, 2, 12, 6, 1)).astype(np.float32)

@@ -1,5 +1,6 @@
-"""Measurements that are made once: a JSON file each, named after the digest of everything that
-decides its value.
+"""Measurements that are made once.
+
+Each is a JSON file, named after the digest of everything that decides its value.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
-"""Where studies get their networks and measurements: trained or measured once, and kept in the
-output folder.
+"""Where studies get their networks and measurements.
+
+Each is trained or measured once, and kept in the output folder.
 """
 
 import dataclasses
@@ -84,8 +85,10 @@ class Lab:
 
   def continued(self, network: Network, *, steps: int, learning_rate: float, seed: int,
                 s: int = 0) -> Network:
-    """Trains a copy of a network for more steps at a constant rate, or finds it trained; errors as
-    in `network`.
+    """Trains a copy of a network for more steps at a constant rate, or finds it trained.
+
+    Adam begins anew, with averages of 0. Batches and random starts are those of `seed`. Errors are
+    as in `network`.
 
     Adam begins anew, with averages of 0. Batches and random starts are those of `seed`.
     """
@@ -208,8 +211,9 @@ def final_row(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(identity, begin):
-  """The short name of a network's settings. Those at their default do not count: a setting yet to
-  come changes no name.
+  """The short name of a network's settings.
+
+  Those at their default do not count: a setting yet to come changes no name.
   """
   default = config.Config().values()
   told = {name: value for name, value in identity.experiment().items() if value != default[name]}

@@ -19,8 +19,9 @@ def here() -> dict[str, str]:
 
 
 def joined(machines: Iterable[dict[str, str]]) -> dict[str, str]:
-  """Several of them as one: {name: value, or the values with "and" between them}; some may be
-  joined ones.
+  """Several machines as one: {name: the different values, with "and" between them}.
+
+  Some may be joined ones.
   """
   values = {}
   for name, value in (item for machine in machines for item in machine.items()):

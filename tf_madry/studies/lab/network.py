@@ -69,8 +69,10 @@ class Network:
     return rows
 
   def curve(self) -> list[dict[str, Any]]:
-    """Adversarial accuracy in training, by line of its log: `step`, `fresh_accuracy`,
-    `stale_accuracy`, `learning_rate`.
+    """Adversarial accuracy in training, by line of its log.
+
+    A row has `step`, `fresh_accuracy`, `stale_accuracy` and `learning_rate`. Without staleness
+    fresh and stale are one, of a single batch; with it they are means over the line's steps.
 
     Without staleness fresh and stale are one, of a single batch; with it they are means over the
     line's steps.
@@ -88,8 +90,10 @@ class Network:
 
   @functools.cached_property
   def made(self) -> dict[str, Any]:
-    """`machine`: where it was trained; `validation`: {setting: value} of the attack during
-    training.
+    """How it was made: `machine`, and `validation`, {setting: value} of the attack on the way.
+
+    Networks that were trained before this was recorded were validated with the attack that they
+    were trained against.
 
     Networks that were trained before this was recorded were validated with the attack that they
     were trained against.
@@ -100,8 +104,9 @@ class Network:
 
   @property
   def seconds(self) -> float | None:
-    """Time that its training steps took: their number times the median time of one, compiling left
-    out.
+    """Time of its training steps: their number times the median time of one.
+
+    Compiling is left out.
     """
     speeds = [row["examples_per_second"] for row in self.rows if row["examples_per_second"]]
     examples = self.steps * self.config.training.batch_size

@@ -1,6 +1,4 @@
-"""What studies are made with: every option in one place, with its defaults at the paper's size and
-below it.
-"""
+"""What studies are made with: every option in one place, with its defaults."""
 
 import dataclasses
 import math
@@ -102,8 +100,9 @@ class Options:
     return self.rates[0]
 
   def settings(self, names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that a study is kept with: those of all studies, and the options of this one, as
-    JSON has them.
+    """The settings that a study is kept with, as JSON has them.
+
+    They are those of all studies, and the options that this one names.
     """
     values = {name: getattr(self, name) for name in ("scale", "seed", "precision", *names)}
     values = {name: list(value) if isinstance(value, tuple) else value
@@ -118,8 +117,9 @@ def _require_each_once(name, values, good, accepted):
 
 
 def fill(**given: Any) -> Options:
-  """`Options` with every value: what is given (None: is not), else the paper's or, below scale 1, a
-  smaller one.
+  """`Options` with every value.
+
+  What is not given (or None) is the paper's or, below scale 1, something smaller.
 
   Raises:
     UserError: a value is out of range.

@@ -24,8 +24,9 @@ class Paired(NamedTuple):
 
   @property
   def interval(self) -> tuple[float, float]:
-    """Of the difference, 95 %: the adjusted Wald interval for paired proportions (Bonett and Price
-    2012).
+    """The 95 % interval of the difference.
+
+    It is the adjusted Wald interval for paired proportions (Bonett and Price 2012).
     """
     first, second = (self.only_first + 1) / (self.n + 2), (self.only_second + 1) / (self.n + 2)
     half = Z * math.sqrt((first + second - (first - second) ** 2) / (self.n + 2))
@@ -33,8 +34,9 @@ class Paired(NamedTuple):
 
   @property
   def p(self) -> float:
-    """McNemar's test, exact and two-sided: the chance of so uneven a split if both were equally
-    good (McNemar 1947).
+    """McNemar's test, exact and two-sided (McNemar 1947).
+
+    The chance of a split as uneven as this one, if both were equally good.
     """
     apart, fewer = self.only_first + self.only_second, min(self.only_first, self.only_second)
     return min(1.0, 2 * sum(math.comb(apart, number) for number in range(fewer + 1)) / 2**apart)
@@ -54,8 +56,9 @@ class Paired(NamedTuple):
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired:
-  """Compares two measurements on examples spread over the same split; where one has fewer, on those
-  alone.
+  """Compares two measurements on examples spread over the same split.
+
+  Where one has fewer examples, they are compared on those.
 
   Args:
     first, second: `n` and `right`, as `Lab.accuracy` returns them.

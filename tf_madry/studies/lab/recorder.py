@@ -1,5 +1,6 @@
-"""What the networks of the studies keep of their training, so that each is trained once and serves
-all of them.
+"""What the networks of the studies keep of their training.
+
+So each is trained once and serves all studies.
 """
 
 import os

@@ -10,8 +10,9 @@ SHUFFLES = 200  # random orders of the frames, to know what chance makes
 
 
 def neighbours_alike(frames: np.ndarray) -> float | None:
-  """Correlation of a perturbation with its neighbour to the right and below, mean over frames and
-  examples: 0 for noise.
+  """Correlation of pixels with those to the right and below, 0 for noise.
+
+  The mean over frames and examples.
   """
   images = frames[..., 0] - frames[..., 0].mean((-2, -1), keepdims=True)
   power = (images**2).mean()
@@ -21,8 +22,9 @@ def neighbours_alike(frames: np.ndarray) -> float | None:
 
 
 def common(frames: np.ndarray) -> float | None:
-  """Share of the perturbations' power that all watched examples have in common at a time: one in so
-  many for noise.
+  """Share of the perturbations' power that all examples have in common at a time.
+
+  For noise it is one in as many as there are examples.
   """
   power = (frames**2).mean()
   return float((frames.mean(1) ** 2).mean() / power) if power else None
@@ -59,8 +61,9 @@ def _at_lags(products):
 
 
 def recurrences(correlation: np.ndarray, level: float | None) -> list[int]:
-  """The lags at which perturbations come back for the first time, the second, …; [] if they do not
-  come back twice.
+  """The lags at which perturbations come back for the first time, the second, and so on.
+
+  [] if they do not come back twice.
 
   Peaks count that lie behind the first lag at which perturbations are no longer alike (below 0) and
   above the level of chance. A cycle has one near every multiple of its period: the first of those

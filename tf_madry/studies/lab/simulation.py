@@ -1,5 +1,4 @@
-"""A discrete-event simulation of asynchronous training (§5): trainer, workers, queue, snapshots of
-the weights.
+"""A discrete-event simulation of asynchronous training (§5).
 
     simulate(Costs(craft=0.8, learn=0.1), workers=7)
 """
@@ -53,8 +52,9 @@ class Outcome:
 
 
 class Clock:
-  """Jobs that share cores evenly: each goes on at min(threads, cores / jobs) times the speed that
-  one core gives it.
+  """Jobs that share cores evenly.
+
+  Each goes on at min(threads, cores / jobs) times the speed that one core gives it.
 
   Since all go on at one speed, the order in which they end is known from the work that each adds to
   the work done when it starts.
@@ -74,8 +74,9 @@ class Clock:
     heapq.heappush(self._jobs, (self._work + cost, next(self._started), who))
 
   def next(self) -> int:
-    """Goes on to the end of the job that ends next, the one begun first of several; returns who had
-    it.
+    """Goes on to the end of the job that ends next; returns who had it.
+
+    Of several that end at once it is the one begun first.
     """
     speed = 1.0 if self._cores is None else min(self._threads, self._cores / len(self._jobs))
     end, _, who = heapq.heappop(self._jobs)

@@ -47,8 +47,9 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 
 def examples(curve: Curve, batch_size: int, plain: bool) -> int:
-  """How many examples a point of a curve is of: a line without staleness is of one batch, others of
-  all their steps.
+  """How many examples a point of a curve is of.
+
+  A line without staleness is of one batch, others are of all their steps.
   """
   return SMOOTHING * batch_size * (1 if plain else min(row["step"] for row in curve))
 

@@ -12,8 +12,9 @@ NOT_TESTED = "not tested: no such network was trained"
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """A claim of the paper, whether it was `seen` here (None: cannot be said), and the numbers it
-  rests on.
+  """A claim of the paper and the numbers that speak for or against it.
+
+  `seen` says whether it was seen here; None: that cannot be said.
   """
 
   claim: str
@@ -46,8 +47,9 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-  """All that a study found; `records` are its numbers, {name of a CSV file: list of {column:
-  value}}.
+  """All that a study found.
+
+  `records` are its numbers, {name of a CSV file: list of {column: value}}.
   """
 
   title: str
@@ -59,8 +61,9 @@ class Findings:
 
 
 def all_of(verdicts: list[bool | None]) -> bool | None:
-  """Whether all of some verdicts are true; None where there is none, or one that decides cannot be
-  said.
+  """Whether all of some verdicts are true.
+
+  None where there is none, or where it hangs on one that cannot be said.
   """
   if False in verdicts:
     return False

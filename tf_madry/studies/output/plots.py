@@ -83,8 +83,9 @@ def frame(x: float, y: float, size: float) -> mpl.patches.Rectangle:
 
 def with_intervals(axis: Axes, positions: Iterable[float], rows: Sequence[dict[str, Any]],
                    **style: Any) -> None:
-  """Adversarial accuracies with their intervals: `adversarial_accuracy`, `low` and `high` of each
-  row.
+  """Draws adversarial accuracies with their intervals.
+
+  A row has `adversarial_accuracy`, `low` and `high`.
   """
   values = [row["adversarial_accuracy"] for row in rows]
   bars = [[value - row["low"] for value, row in zip(values, rows, strict=True)],
@@ -116,8 +117,7 @@ def file_name(name: str) -> str:
 
 
 def save(path: str, draw: Callable[[], Figure | Animation], of: str) -> None:
-  """Writes what `draw()` returns, a figure as PNG and SVG, an `Animation` as GIF, under `path` with
-  their endings.
+  """Writes a figure as PNG and SVG, an `Animation` as GIF.
 
   Below it stands in small letters what it is `of`.
 

@@ -1,6 +1,4 @@
-"""What is written of studies: CSV files and plots of one, and one Markdown report of all that a
-folder holds.
-"""
+"""What is written of studies: CSV files and plots of one, a report of all in a folder."""
 
 import csv
 import io
@@ -35,8 +33,10 @@ falls to 0.
 
 
 def findings_of(out: str, name: str, found: Results) -> Findings:
-  """What a study found, from its results in a folder; `UserError` when they are not what it
-  collects today.
+  """What a study found, from its results in a folder.
+
+  Raises:
+    UserError: they are not what it collects today.
   """
   try:
     return study.load(name).findings(found.data, found.settings)

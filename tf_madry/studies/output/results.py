@@ -9,8 +9,10 @@ from tf_madry.studies.lab import cache
 
 
 class Results(NamedTuple):
-  """`settings`, `machine` (that times are of), `seconds` of training and evaluation, and `data` as
-  the study collected it.
+  """What a study's file holds.
+
+  `settings` it was made with, the `machine` that times are of, `seconds` of training and
+  evaluation, and `data` as the study collected it.
   """
 
   settings: dict[str, Any]
