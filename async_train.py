@@ -7,11 +7,14 @@ from absl import flags
 
 from tf_madry import cli
 from tf_madry.asynchronous.run import run
+from tf_madry.config import RELOAD_FROM
 
 cli.define_training_flags()
 flags.DEFINE_integer("workers", None, "processes that craft for the trainer; 0: synchronous training (1; paper: 0 to 7)")
 flags.DEFINE_integer("queue_size", None, "finished batches that may wait for the trainer (16)")
 flags.DEFINE_integer("reload_every", None, "steps between snapshots of the weights for the workers (paper: 100)")
+flags.DEFINE_enum("reload_from", None, RELOAD_FROM, "where workers get them: files of the model directory, or memory "
+                  "(checkpoint; with --max_staleness memory)")
 flags.DEFINE_integer("max_staleness", None, "never train on a batch whose weights are more steps behind (no bound)")
 flags.DEFINE_boolean("trainer_assist", None, "let the trainer craft while the queue is empty (yes)")
 flags.DEFINE_string("devices", None, "GPUs to use, as 0,2,5; the first is the trainer's (all)")

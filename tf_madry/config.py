@@ -148,6 +148,9 @@ class RunConfig:
             "a whole number of steps, 0 for never")
 
 
+RELOAD_FROM = ("checkpoint", "memory")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AsyncConfig:
   """Asynchronous training (§5): who crafts the batches, and how stale they may get."""
@@ -155,6 +158,9 @@ class AsyncConfig:
   workers: int = 1  # processes that craft for the trainer, 0 to 7 in §5; 0: synchronous training
   queue_size: int = 16  # finished batches that may wait; §5 restricts it and names no number
   reload_every: int = 100  # steps between snapshots of the weights for the workers (§5)
+  # Where workers get them: "checkpoint", files of the model directory (§5), or "memory". None:
+  # memory where there is a bound on staleness, which cannot wait for a disk; else checkpoint.
+  reload_from: str | None = None
   max_staleness: int | None = None  # steps that a batch's weights may be behind; None: as it comes
   trainer_assist: bool = True  # the trainer crafts while the queue is empty, the mend that §5 names
   devices: str = ""  # numbers of GPUs, as "0,2,5"; empty: all
@@ -167,6 +173,16 @@ class AsyncConfig:
             "a whole number of steps, at least 1")
     require(self.max_staleness is None or self.max_staleness >= 0, "max_staleness",
             self.max_staleness, "a whole number of steps, at least 0")
+    require(self.reload_from in (None, *RELOAD_FROM), "reload_from", self.reload_from,
+            ", ".join(RELOAD_FROM))
+    require(self.max_staleness is None or self.reload_from != "checkpoint", "reload_from",
+            self.reload_from,
+            "memory where there is a max_staleness: a bound on staleness cannot wait for a disk")
+
+  @property
+  def in_memory(self) -> bool:
+    """Whether workers get the weights in memory, and not from the model directory."""
+    return self.reload_from == "memory" or self.max_staleness is not None
 
 
 # The challenge's config.json, key by key; None: known there, but of no use to training here.

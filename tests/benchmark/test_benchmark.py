@@ -26,8 +26,10 @@ def test_both_queues_are_measured_in_every_round():
 
 
 def test_publishing_and_reloading_are_measured(capsys):
-  transport.weights(rounds=2)
-  assert re.search(r"publishing +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", capsys.readouterr().out)
+  transport.weights(rounds=3)
+  output = capsys.readouterr().out
+  assert re.search(r"publishing in memory +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", output)
+  assert re.search(r"in files +[\d.]+ ms, and [\d.]+ ms in a thread: .* [\d.]+% .* at 2 steps/s, [\d.]+% at 500", output)
 
 
 def test_an_unknown_benchmark_is_one_line():

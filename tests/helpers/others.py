@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import resource
 
@@ -52,6 +53,12 @@ def pretend_gpus(number, folder, monkeypatch):
 def arrays(step, size=20_000):
   """Weights that tell the step they are of."""
   return [np.full((size, 40), step, np.float32), np.full(7, -step, np.float32)]
+
+
+def publish_until_killed(weights):
+  """Publishes as fast as it can."""
+  for step in itertools.count(1):
+    weights.publish(step, arrays(step))
 
 
 def publish(weights, connection):

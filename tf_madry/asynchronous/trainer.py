@@ -56,7 +56,7 @@ class Asynchronous:
     self._settings = learner.config.asynchronous
     self._every, self._in_flight = pace(self._settings)
     self._tickets = Tickets()
-    shapes = [tuple(weight.shape) for weight in learner.trained.weights]
+    shapes = {weight.path: tuple(weight.shape) for weight in learner.trained.weights}
     self._pool = make_pool(learner.config, learner.image_shape, shapes)
     self._log: Log | None = None  # until the weights are those to begin with
 
@@ -88,7 +88,7 @@ class Asynchronous:
     workers, bound = self._settings.workers, self._settings.max_staleness
     tqdm.write(f"{workers} worker{'s' if workers > 1 else ''} crafting"
                f"{', and the trainer while the queue is empty' if self._settings.trainer_assist else ''}; queue of "
-               f"{self._settings.queue_size} batches, weights published every {self._every} steps, "
+               f"{self._settings.queue_size} batches, weights {'shared' if self._settings.in_memory else 'saved'} every {self._every} steps, "
                f"{'no bound on staleness' if bound is None else f'staleness of at most {bound}'}")
 
   def _publish(self, step, now=False):

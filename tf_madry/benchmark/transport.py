@@ -101,16 +101,23 @@ def queue() -> None:
 
 
 def weights(rounds: int = 30) -> None:
-  """What it costs the trainer to publish its weights, and a worker to take them over."""
+  """What it costs the trainer to publish its weights, in memory and in files, and a worker to take them over."""
   cli.load_tensorflow()
   from tf_madry import config, datasets
   from tf_madry.benchmark import costs
   from tf_madry.training.learner import Learner
   dataset, settings = datasets.load(), config.resolve({"k": 1})[0]  # crafting is not looked at
   batches = datasets.Batches(len(dataset.train), BATCH_SIZE, settings.training.seed)
-  _, learn, publish, reload = costs.measure(Learner(settings, dataset), batches, rounds).values()
+  learner = Learner(settings, dataset)
+  _, learn, publish, reload = costs.measure(learner, batches, rounds).values()
+  saved = costs.saved(learner, rounds)
   print(f"weights: median of {rounds} rounds on a batch of {BATCH_SIZE}")
   print(f"  the trainer's step, crafting left out  {learn * 1e3:.1f} ms")
-  print(f"  publishing                             {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "
+  print(f"  publishing in memory                   {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "
         f"done every 100 steps, {publish / learn:.1%} when done every step")
-  print(f"  a worker's reloading                   {reload * 1e3:.1f} ms")
+  print(f"  a worker's reloading from memory       {reload * 1e3:.1f} ms")
+  print(f"  publishing in files                    {saved.publish * 1e3:.1f} ms, and {saved.write * 1e3:.1f} ms in a thread: "
+        f"every 100 steps {saved.publish / 50:.3%} of the time at 2 steps/s, {saved.publish / 0.2:.1%} at 500")
+  print(f"  a worker's reloading from files        {saved.reload * 1e3:.1f} ms")
+  print(f"  500 steps/s, weights every 100 steps   {costs.slowdown(learner, rounds // 3):.1%} slower than without, all "
+        "that the thread takes included")

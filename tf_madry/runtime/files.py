@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -36,8 +37,9 @@ def replacing(path: str) -> Iterator[BinaryIO]:
       file.flush()
       with _if_it_can(folder, UNCONFIRMED):
         os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
+    with _umask_lock:  # it is the process's, and can only be read by changing it
+      umask = os.umask(0)
+      os.umask(umask)
     with contextlib.suppress(OSError):  # some mounts decide themselves who may read
       os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
     os.replace(temporary, path)
@@ -69,6 +71,7 @@ def _if_it_can(folder, lack):
 
 
 _told = set()
+_umask_lock = threading.Lock()
 
 
 @contextlib.contextmanager

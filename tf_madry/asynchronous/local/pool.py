@@ -1,6 +1,6 @@
 """Workers on this machine: a process each, with batches and weights in shared memory (§5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tf_madry.asynchronous.local.dispatcher import Dispatcher
 from tf_madry.asynchronous.local.placement import Placement
@@ -9,6 +9,7 @@ from tf_madry.asynchronous.local.status import Status
 from tf_madry.asynchronous.local.supervisor import Supervisor
 from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.asynchronous.pool import Batch
+from tf_madry.asynchronous.weights import SavedWeights, Weights
 from tf_madry.config import Config
 from tf_madry.training.tickets import Tickets
 
@@ -19,18 +20,19 @@ class LocalPool:
   Args:
     config: of the run.
     image_shape: (height, width, channels).
-    weight_shapes: of the weights that are published, all float32.
+    weight_shapes: of the weights that are published, by name, all float32.
     placements: where each worker works.
 
   Raises:
     UserError: there is too little shared memory.
   """
 
-  def __init__(self, config: Config, image_shape: tuple[int, ...], weight_shapes: Sequence[tuple[int, ...]], *,
+  def __init__(self, config: Config, image_shape: tuple[int, ...], weight_shapes: Mapping[str, tuple[int, ...]], *,
                placements: Sequence[Placement]):
     self._config, self._placements = config, placements
     self._slots = Slots(config.asynchronous.queue_size, config.training.batch_size, image_shape)
-    self._weights = SharedWeights(weight_shapes)
+    self._weights: Weights = (SharedWeights(list(weight_shapes.values())) if config.asynchronous.in_memory
+                              else SavedWeights(config.run.model_dir, weight_shapes))
     self._status = Status(len(placements))
     self._dispatcher: Dispatcher | None = None
     self._supervisor: Supervisor | None = None

@@ -1,8 +1,8 @@
-"""How the workers learn what the trainer has learnt: snapshots of the weights in shared memory (§5).
+"""Weights in shared memory (§5).
 
-The paper's trainer re-saves its parameters to a file. Memory does the same without a disk to wait for: publishing is a
-copy, cheap enough to be done after every step where a bound on staleness asks for it, and nothing outlives the run.
-Two snapshots take turns, so that the newest whole one can be read at any time, however slowly.
+No disk has to be waited for: publishing is a copy, cheap enough to be done after every step where a bound on staleness
+asks for it, and nothing outlives the run. Two snapshots take turns, so that the newest whole one can be read at any
+time, however slowly.
 """
 
 import sys
@@ -19,7 +19,7 @@ _ALIGNMENT = 64  # bytes: a cache line
 
 
 class SharedWeights:
-  """The weights of a model, published by the trainer and fetched by the workers.
+  """`weights.Weights` that a trainer shares with the processes it starts.
 
   The trainer creates it and passes it to each worker among the arguments of `Process`.
 

@@ -14,7 +14,7 @@ from tf_madry import datasets
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.slots import Producer, Slots, TrainerGone
 from tf_madry.asynchronous.local.status import Status
-from tf_madry.asynchronous.local.weights import SharedWeights
+from tf_madry.asynchronous.weights import Weights
 from tf_madry.config import Config
 
 BEAT = 0.5  # seconds between two signs of life
@@ -22,7 +22,7 @@ _PATIENCE = 1.0  # seconds of a wait that is begun again at its end
 _LAST_WORDS = 10_000  # characters of a traceback: no more than a pipe takes from somebody who does not wait
 
 
-def run(worker: int, placement: Placement, config: Config, slots: Slots, weights: SharedWeights, status: Status,
+def run(worker: int, placement: Placement, config: Config, slots: Slots, weights: Weights, status: Status,
         connection: Connection, last_words: Connection) -> None:
   """What the process does until the trainer has gone.
 
