@@ -17,6 +17,8 @@ flags.DEFINE_enum("reload_from", None, RELOAD_FROM, "where workers get them: fil
                   "(checkpoint; with --max_staleness memory)")
 flags.DEFINE_integer("max_staleness", None, "never train on a batch whose weights are more steps behind (no bound)")
 flags.DEFINE_boolean("trainer_assist", None, "let the trainer craft while the queue is empty (yes)")
+flags.DEFINE_string("cluster", None, "of Ray, for the workers: host:port, auto, or local to start one here (processes)")
+flags.DEFINE_string("worker_resources", None, "that a worker takes of the cluster, as '{\"GPU\": 1}' (a GPU, or a core)")
 flags.DEFINE_string("devices", None, "GPUs to use, as 0,2,5; the first is the trainer's (all)")
 
 

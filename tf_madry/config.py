@@ -159,11 +159,16 @@ class AsyncConfig:
   queue_size: int = 16  # finished batches that may wait; §5 restricts it and names no number
   reload_every: int = 100  # steps between snapshots of the weights for the workers (§5)
   # Where workers get them: "checkpoint", files of the model directory (§5), or "memory". None:
-  # memory where there is a bound on staleness, which cannot wait for a disk; else checkpoint.
+  # memory where there is a bound on staleness, which cannot wait for a disk, and on a cluster; else
+  # checkpoint.
   reload_from: str | None = None
   max_staleness: int | None = None  # steps that a batch's weights may be behind; None: as it comes
   trainer_assist: bool = True  # the trainer crafts while the queue is empty, the mend that §5 names
   devices: str = ""  # numbers of GPUs, as "0,2,5"; empty: all
+  # Of Ray, where the workers are: "host:port", "auto", "local"; empty: processes of this machine.
+  cluster: str = ""
+  # That a worker takes of the cluster, as '{"GPU": 1}'; empty: a GPU or, without any, a core.
+  worker_resources: str = ""
 
   def __post_init__(self):
     require(self.workers >= 0, "workers", self.workers, "a whole number of processes, 0 for none")
@@ -178,11 +183,19 @@ class AsyncConfig:
     require(self.max_staleness is None or self.reload_from != "checkpoint", "reload_from",
             self.reload_from,
             "memory where there is a max_staleness: a bound on staleness cannot wait for a disk")
+    require(not self.cluster or self.reload_from != "checkpoint", "reload_from", self.reload_from,
+            "memory on a cluster, whose nodes share weights through Ray")
+    require(not self.worker_resources or self.cluster, "worker_resources", self.worker_resources,
+            "nothing without a cluster")
+    host, _, port = self.cluster.rpartition(":")
+    require(self.cluster in ("", "auto", "local") or (host and "//" not in host and port.isdecimal()),
+            "cluster", self.cluster, "host:port of a Ray cluster, auto, or local")
 
   @property
   def in_memory(self) -> bool:
     """Whether workers get the weights in memory, and not from the model directory."""
-    return self.reload_from == "memory" or self.max_staleness is not None
+    return (self.reload_from == "memory" or self.max_staleness is not None
+            or bool(self.cluster))
 
 
 # The challenge's config.json, key by key; None: known there, but of no use to training here.

@@ -1,5 +1,7 @@
 """A whole asynchronous run: the processes get their devices before any of them has TensorFlow."""
 
+import contextlib
+import dataclasses
 import functools
 import sys
 
@@ -25,18 +27,38 @@ def run(config: Config, *, resume: bool = True) -> int:
           "0 in async_train.py, whose workers reload; train.py simulates it")
   require(not (training.replay and workers), "workers", workers,
           "0 in a recipe that replays its batches: they are trained on while they are crafted")
-  (trainers, *others), notices = placements(config.asynchronous)
+  on_cluster = bool(workers and config.asynchronous.cluster)
+  here = dataclasses.replace(config.asynchronous, workers=0) if on_cluster else config.asynchronous
+  (trainers, *others), notices = placements(here)
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)
-  trainers.apply()
-  from tf_madry.asynchronous.local.pool import LocalPool
-  from tf_madry.asynchronous.trainer import Asynchronous
-  from tf_madry.training import loop
-  from tf_madry.training.synchronous import Synchronous
-  pool = functools.partial(LocalPool, placements=others)
-  make_stepper = functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous
-  try:
-    loop.train(config, resume=resume, make_stepper=make_stepper)
-  except loop.Stopped as stopped:
-    return stopped.exit_code
+  with _cluster(config.asynchronous) if on_cluster else contextlib.nullcontext():
+    trainers.apply()
+    from tf_madry.asynchronous.trainer import Asynchronous
+    from tf_madry.training import loop
+    from tf_madry.training.synchronous import Synchronous
+    pool = _ray_pool(config) if on_cluster else _local_pool(others)
+    try:
+      loop.train(config, resume=resume,
+                 make_stepper=functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous)
+    except loop.Stopped as stopped:
+      return stopped.exit_code
   return 0
+
+
+def _local_pool(places):
+  from tf_madry.asynchronous.local.pool import LocalPool
+  return functools.partial(LocalPool, placements=places)
+
+
+def _cluster(settings):
+  from tf_madry.asynchronous.ray import cluster
+  cluster.parse_resources(settings.worker_resources)
+  return cluster.joined(settings.cluster)
+
+
+def _ray_pool(config):
+  from tf_madry import datasets
+  from tf_madry.asynchronous.ray.pool import RayPool
+  from tf_madry.asynchronous.ray.worker import digest
+  return functools.partial(RayPool, data=digest(datasets.load(config.training.dataset)))

@@ -1,6 +1,7 @@
 """Whole runs of training: what the loop costs, and the speed and staleness of asynchronous training."""
 
 import collections
+import importlib.util
 import itertools
 import json
 import os
@@ -126,12 +127,14 @@ def _rows_at_work(path, workers):
 
 def asynchronous(rounds: int = 3, steps: int = 30, staleness_steps: int = 120, k: int = 8) -> None:
   """Examples/s of synchronous and asynchronous training, and how stale batches get."""
-  commands = {"train.py": ("train.py", 0)}
-  commands |= {f"async_train.py --workers {number}": ("async_train.py", number) for number in (0, 1, 2)}
+  commands = {"train.py": ("train.py", 0, {})}
+  commands |= {f"async_train.py --workers {number}": ("async_train.py", number, {}) for number in (0, 1, 2)}
+  if importlib.util.find_spec("ray"):
+    commands["async_train.py --workers 2 --cluster local"] = "async_train.py", 2, {"cluster": "local"}
   speeds = collections.defaultdict(list)
   for _ in range(rounds):
-    for name, (script, workers) in commands.items():
-      run = training_run(script, steps, workers, k=k, batch_size=BATCH_SIZE)
+    for name, (script, workers, settings) in commands.items():
+      run = training_run(script, steps, workers, k=k, batch_size=BATCH_SIZE, **settings)
       speeds[name].append(BATCH_SIZE * run.steps / run.seconds)
   base = statistics.median(speeds["train.py"])
   print(f"asynchronous: κ = {k}, batch {BATCH_SIZE}, {devices.cores()} cores; median (range) of {rounds} runs of "

@@ -44,7 +44,7 @@ class LocalPool:
 
   @property
   def restarts(self) -> int:
-    return self._supervisor.restarts
+    return self._supervisor.replacements.count
 
   @property
   def torn(self) -> int:

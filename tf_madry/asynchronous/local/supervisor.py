@@ -1,30 +1,25 @@
 """Keeps the worker processes alive: starts them, watches over them, replaces and ends them (§5)."""
 
-import collections
 import contextlib
 import dataclasses
 import multiprocessing
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from tqdm import tqdm
-
 from tf_madry.asynchronous.local import worker as worker_lib
 from tf_madry.asynchronous.local.dispatcher import Dispatcher
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.status import Status
+from tf_madry.asynchronous.replacements import Replacements
 from tf_madry.training.stepper import StepperError
 
 HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
 _LATELY = 2.0  # seconds without one after which nothing waits for it any more
 STARTING = 120.0  # seconds that a worker may take until its first sign of life
-RESTARTS, PERIOD = 5, 60.0  # more restarts than this in so many seconds: something is wrong that restarts do not mend
-_FIRST_DELAY = 0.25  # seconds until the first restart; doubled with each that follows within the period
 
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -48,17 +43,14 @@ class Supervisor:
     shared: the config, slots and weights that `worker.run` is given.
 
   Attributes:
-    restarts: how many workers have been replaced, in all.
+    replacements: of workers that were lost.
   """
 
   def __init__(self, placements: Sequence[Placement], status: Status, dispatcher: Dispatcher, shared: tuple):
     self._placements, self._status, self._dispatcher, self._shared = placements, status, dispatcher, shared
     self._workers = {}
-    self._due = dict.fromkeys(range(len(placements)), 0.0)  # when to start whom
-    self._recent = collections.deque()  # times of restarts, none older than the period
-    self._shown = None  # the last traceback
     self._looked = time.monotonic()
-    self.restarts = 0
+    self.replacements = Replacements(len(placements))
 
   def look_after(self) -> None:
     """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
@@ -70,13 +62,11 @@ class Supervisor:
     # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
     passed, self._looked = min(now - self._looked, HEARTBEAT / 2), now
     for worker in list(self._dispatcher.lost):
-      self._replace(worker, now)
+      self._replace(worker)
     for worker, member in self._workers.items():
       self._check_pulse(worker, member, passed)
-    for worker, when in list(self._due.items()):
-      if now >= when:
-        del self._due[worker]
-        self._start(worker)
+    for worker in self.replacements.due():
+      self._start(worker)
 
   def responds(self, worker: int) -> bool:
     """Whether a worker has lately given a sign of life."""
@@ -114,24 +104,16 @@ class Supervisor:
       member.frozen = True
       member.process.kill()  # also ends a process that is stopped; the dispatcher will notice
 
-  def _replace(self, worker, now):
+  def _replace(self, worker):
     member = self._workers.pop(worker)
     member.process.kill()  # it may have closed its pipe, and not be quite dead
     member.process.join()
     held = self._dispatcher.remove_worker(worker)
     cause = f"worker {worker} (process {member.process.pid}) {self._cause(member)}"
-    self._recent.append(now)
-    while now - self._recent[0] > PERIOD:
-      self._recent.popleft()
-    if len(self._recent) > RESTARTS:
-      raise StepperError(f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
-    delay = _FIRST_DELAY * 2 ** (len(self._recent) - 1)
-    self._due[worker] = now + delay
-    self.restarts += 1
-    _say(f"warning: {cause}; {len(held)} batches in its hands are dealt again, another worker starts in {delay:g} s")
+    self.replacements.lost(worker, cause, len(held))
 
   def _cause(self, member):
-    """What became of a worker that has ended, in words; shows its traceback unless it is that of the one before."""
+    """What became of a worker that has ended, in words."""
     code = member.process.exitcode
     words = None
     with contextlib.suppress(EOFError, OSError):
@@ -139,11 +121,7 @@ class Supervisor:
         words = member.last_words.recv_bytes().decode()
     member.last_words.close()
     if words:
-      again, self._shown = words == self._shown, words
-      if again:
-        return "raised the same error again"
-      _say(words.rstrip())
-      return "raised the error above"
+      return self.replacements.raised(words)
     if member.frozen:
       return f"gave no sign of life for {HEARTBEAT if member.beats else STARTING:g} s"
     return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
@@ -156,8 +134,3 @@ class Supervisor:
       member.process.join()
       member.last_words.close()
     self._workers.clear()
-
-
-def _say(text):
-  """Prints to standard error, above the progress bar if there is one."""
-  tqdm.write(text, file=sys.stderr)
