@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.helpers.file_systems import of_a_folder, refusing
 from tests.helpers.processes import ROOT
 from tf_madry.errors import UserError
+from tf_madry.evaluation import attack_files
 from tf_madry.runtime import files
 
 REFUSALS = (errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -61,7 +63,7 @@ def test_a_colleagues_lock_is_one(tmp_path, monkeypatch):
   lock = tmp_path / files.LOCK
   lock.touch()
   monkeypatch.setattr(os, "open", refusing(os.open, errno.EACCES,
-                                           lambda path, flags, *_: path == str(lock) and flags & os.O_RDWR))
+                                           lambda path, flags, *_, **__: path == str(lock) and flags & os.O_RDWR))
   access = os.access
   monkeypatch.setattr(os, "access", lambda path, mode: path != str(lock) and access(path, mode))
   with files.exclusive(str(tmp_path)):
@@ -78,3 +80,17 @@ def test_what_is_not_guaranteed_is_said_once(tmp_path):
                           env=os.environ | {"PYTHONPATH": str(ROOT)}).stderr
   assert sorted(errors.splitlines()) == [f"note: the file system of 'a' {lack}"
                                          for lack in sorted((files.UNCONFIRMED, files.UNLOCKED))]
+
+
+def test_an_attack_file_is_read_where_nothing_is_mapped(tmp_path, monkeypatch):
+  images = np.zeros((3, 4, 4, 1), np.uint8)
+  np.save(tmp_path / "attack.npy", np.full((3, 16), 0.25, np.float32))
+  monkeypatch.setattr(np, "load", refusing(np.load, errno.ENODEV, lambda *_, **options: options.get("mmap_mode")))
+  assert attack_files.read_attack(str(tmp_path / "attack.npy"), images, 0.3).largest == 0.25
+
+
+def test_a_lock_that_fails_is_an_error_still(tmp_path, monkeypatch):
+  monkeypatch.setattr(fcntl, "flock", refusing(fcntl.flock, errno.EIO))
+  with pytest.raises(UserError, match=r"^record '.*' cannot be locked: Input/output error$"), \
+      files.exclusive(str(tmp_path), "record"):
+    pass

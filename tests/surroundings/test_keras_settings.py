@@ -119,25 +119,26 @@ def test_attacks_find_the_same_where_functions_run_eagerly():
 
 
 def test_a_program_does_not_see_the_users_settings(tmp_path):
-  """keras.json, KERAS_BACKEND and oneDNN's precision: the same training, the same accuracies."""
+  """keras.json, Keras by environment, oneDNN's precision, the locale: the same training, the same accuracies."""
   environment = settings.home(tmp_path / "home", **settings.HOSTILE) | {
-      "KERAS_BACKEND": "jax", "TF_SET_ONEDNN_FPMATH_MODE": "BF16", "PYTHONPATH": str(processes.ROOT)}
-  given = {"steps": 3, "batch_size": 16, "log_every": 3, "eval_every": 3, "k": 1}
+      "KERAS_BACKEND": "jax", "TF_USE_LEGACY_KERAS": "1", "TF_SET_ONEDNN_FPMATH_MODE": "BF16", "LC_ALL": "C",
+      "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(processes.ROOT)}
+  given = {"steps": 3, "batch_size": 16, "log_every": 3, "eval_every": 0, "k": 1}
   config = tmp_path / "config.json"
   config.write_text(json.dumps(given))
   command = [sys.executable, processes.ROOT / "train.py", "--recipe=natural", f"--config={config}", "--steps=3",
-             "--batch_size=16"]
-  process = subprocess.run([*command, "--model_dir=theirs"], cwd=tmp_path, env=environment, text=True, check=False,
-                           capture_output=True)
+             "--batch_size=16", "--model_dir=th\u00e9irs"]
+  process = subprocess.run(command, cwd=tmp_path, env=environment, text=True, check=False, capture_output=True)
   assert process.returncode == 0, process.stderr
+  assert json.loads((tmp_path / "home" / ".keras" / "keras.json").read_text()) == settings.HOSTILE
   evaluating.train(tmp_path / "ours", **given)
 
-  def rows(name):
-    found = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in ("time", "examples_per_second")} for row in found]
+  def row(name):
+    found = json.loads((tmp_path / name / "metrics.jsonl").read_text())
+    return {key: value for key, value in found.items() if key not in ("time", "examples_per_second")}
 
-  assert rows("theirs") == rows("ours")
-  ours, theirs = (np.load(tmp_path / name / "checkpoints" / "step-00000003.npz") for name in ("ours", "theirs"))
+  assert row("th\u00e9irs") == row("ours")
+  ours, theirs = (np.load(tmp_path / name / "checkpoints" / "step-00000003.npz") for name in ("ours", "th\u00e9irs"))
   for name in ours.files:
     if name.startswith(("model/", "optimizer/")):
       np.testing.assert_array_equal(theirs[name], ours[name], err_msg=name)
@@ -153,6 +154,17 @@ def test_a_backend_that_keras_cannot_have_is_one_line(tmp_path):
   assert output.startswith("Keras cannot be imported (")
   assert "KERAS_BACKEND" in output
   assert output.count("\n") == 1
+
+
+def test_a_keras_json_that_keras_refuses_is_one_line(monkeypatch):
+  class Refusing:
+    def find_spec(self, name, *_):
+      assert name != "keras", "floatx"
+
+  monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+  monkeypatch.delitem(sys.modules, "keras")
+  with pytest.raises(UserError, match=r"Keras cannot be imported \(AssertionError: floatx\); look at keras\.json"):
+    numerics.require_keras()
 
 
 def test_another_backend_in_a_users_python_is_one_line(monkeypatch):

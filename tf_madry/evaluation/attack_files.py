@@ -84,7 +84,12 @@ def _open(path):
     if magic != np.lib.format.MAGIC_PREFIX:
       raise UserError(f"{where} is not a .npy file, {accepted}")
     with np.errstate(over="ignore"):  # NumPy multiplies the shape first, then finds it too large
-      array = np.load(path, mmap_mode="r", allow_pickle=False)
+      try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+      except OSError as error:
+        if error.errno not in files.LACKING:
+          raise
+        array = np.load(path, allow_pickle=False)  # the file system maps nothing into memory
   except OSError as error:
     raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
   except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError, OverflowError,

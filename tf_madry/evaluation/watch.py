@@ -89,7 +89,7 @@ def _summary_writer(folder):
     print(f"note: {folder!r} cannot be written: nothing is kept for TensorBoard", file=sys.stderr)
     return tf.summary.create_noop_writer()
   try:
-    return tf.summary.create_file_writer(folder)
+    return tf.summary.create_file_writer(os.fsencode(folder))
   except tf.errors.OpError as error:
     raise UserError(f"{folder!r} cannot be made or written") from error
 

@@ -31,7 +31,7 @@ def find_checkpoint(path: str) -> str | None:
     return None
   try:
     state = tf.train.get_checkpoint_state(path)
-  except UnicodeDecodeError:  # TensorFlow's is text
+  except UnicodeError:  # TensorFlow's is text
     return None
   newest = state and state.model_checkpoint_path
   require(newest and os.path.exists(f"{newest}.index"), f"newest checkpoint by {listing!r}", newest or "not named",

@@ -21,7 +21,8 @@ from tf_madry.runtime import posix
 LOCK = ".lock"
 TEMPORARY = ".tmp-"  # how the names of files begin that are not whole yet
 # How a file system says that it has no such thing, which is no failure of what it has.
-LACKING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EACCES, errno.EPERM)
+LACKING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENODEV,
+           errno.EACCES, errno.EPERM)
 UNCONFIRMED = "does not confirm what is written (fsync): the last of it may be lost with the power"
 UNLOCKED = "has no locks (flock): nothing keeps two runs from writing here at a time"
 

@@ -22,6 +22,7 @@ REWRITING = ("auto_mixed_precision", "auto_mixed_precision_mkl", "auto_mixed_pre
 def settle_environment() -> None:
   """Sets what our own programs need of the environment, before Keras and TensorFlow look at it."""
   os.environ["KERAS_BACKEND"] = "tensorflow"
+  os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")  # no keras.json is read, or written
   for name in IMPRECISE:
     os.environ.pop(name, None)
 
@@ -31,8 +32,9 @@ def require_keras() -> None:
   accepted = "tensorflow, by KERAS_BACKEND or keras.json before Keras is imported"
   try:
     import keras
-  except ImportError as error:
-    raise UserError(f"Keras cannot be imported ({error}); its backend must be {accepted}") from error
+  except Exception as error:  # a missing backend, or a keras.json that Keras itself refuses
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise UserError(f"Keras cannot be imported ({said}); look at keras.json; its backend must be {accepted}") from error
   require(keras.config.backend() == "tensorflow", "backend of Keras", keras.config.backend(), accepted)
 
 

@@ -58,7 +58,8 @@ class Progress:
     with self._writing():
       rows = keep_until(self._path, start)
       self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close())
-      self._writer = tf.summary.create_file_writer(config.run.model_dir)
+      # Bytes: a name that the locale cannot decode is none that TensorFlow can encode.
+      self._writer = tf.summary.create_file_writer(os.fsencode(config.run.model_dir))
     # A validation comes after the checkpoint of its step.
     self._began = time.monotonic() - max([elapsed, *(row.get("time", 0.0) for row in rows)])
     self.validated = any(row["step"] == start and row.get("split") == "validation" for row in rows)
