@@ -133,12 +133,13 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
   assert all(0 <= row["fresh_accuracy"] <= 1 and 0 <= row["stale_accuracy"] <= 1 for row in rows)
 
 
-def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path, precision):
   every, dataset = 3, datasets.load()
-  learner = Learner(config(tmp_path, staleness_reload=every), dataset)
+  learner = Learner(config(tmp_path, staleness_reload=every, precision=precision), dataset)
   batches, judge = datasets.Batches(len(dataset.train), 8, 0), Judge(learner)
-  stepper, plain, weights = staleness.Reloading(learner, judge, batches), Learner(learner.config,
-                                                                                  dataset), []
+  stepper, weights = staleness.Reloading(learner, judge, batches), []
+  plain = Learner(learner.config, dataset)
   craft = AdversarialStep(plain).craft
   for step in range(2 * every):
     weights.append(learner.trained.get_weights())
