@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pathlib
 
 import pytest
 
@@ -64,6 +65,16 @@ def test_a_study_without_numbers_is_one_line(tmp_path, name):
   results.save(out, name, results.Results(SETTINGS, {}, 61.0, {}))
   with pytest.raises(UserError, match=f"{name}.json' does not hold what {name} measures"):
     report.write(out)
+
+
+def test_one_study_that_cannot_be_drawn_leaves_the_others(tmp_path, capsys):
+  for name in ("transfer", "staleness"):
+    data, settings = MADE[name] if name == "transfer" else ({}, {})
+    found = results.Results(SETTINGS | settings, {"on": "nothing"}, 61.0, data)
+    results.save(str(tmp_path), name, found)
+  text = pathlib.Path(report.write(str(tmp_path))).read_text()
+  assert "## Transfer" in text and "## Not drawn\n\n`staleness`: " in text
+  assert "staleness.json' does not hold what staleness measures" in capsys.readouterr().err
 
 
 def test_a_folder_without_studies_cannot_be_reported(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,19 +68,31 @@ def _write_csv(path, records):
 def write(out: str) -> str:
   """Writes the report of what is there, and says what is not.
 
+  A study that cannot be drawn, such as one of an earlier version, is said there and on standard
+  error.
+
   Returns:
     Its path.
 
   Raises:
-    UserError: there is no study in the folder, or one cannot be read.
+    UserError: there is no study in the folder, or none that can be drawn.
   """
   there = [name for name in STUDIES if results.is_there(out, name)]
   if not there:
     results.load(out, STUDIES[0])  # says what is expected
-  lines = [INTRODUCTION]
+  lines, not_drawn = [INTRODUCTION], {}
   for name in there:
-    found = results.load(out, name)
-    lines += section(name, found, findings_of(out, name, found))
+    try:
+      found = results.load(out, name)
+      lines += section(name, found, findings_of(out, name, found))
+    except UserError as error:
+      not_drawn[name] = error
+  if len(not_drawn) == len(there):
+    raise next(iter(not_drawn.values()))
+  if not_drawn:
+    lines += ["## Not drawn", "", ", ".join(f"`{name}`" for name in not_drawn)
+              + ": the numbers are not those that are measured today.", ""]
+    print("\n".join(f"warning: {error}" for error in not_drawn.values()), file=sys.stderr)
   missing = [name for name in STUDIES if name not in there]
   if missing:
     lines += ["## Not run", "", ", ".join(f"`{name}`" for name in missing), ""]
