@@ -70,7 +70,7 @@ def test_another_programs_settings_are_not_replaced(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["model.keras", "config.json", "notes.txt", "checkpoint"])
 def test_what_is_no_run_is_nobodys(tmp_path, name):
-  (tmp_path / name).write_text('{"k": 8, "versions": {}}')
+  (tmp_path / name).write_text('{"k": 8, "of_an_earlier_version": 1, "versions": {}}')
   directory.require_own(str(tmp_path))
   ours(tmp_path)
   directory.require_own(str(tmp_path))

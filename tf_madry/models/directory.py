@@ -93,6 +93,7 @@ def _is_ours(path):
   try:
     with open(path, "rb") as file:
       values = json.loads(file.read())
-    return isinstance(values, dict) and set(values) <= {*FIELDS, "versions"}
+    # One of an earlier version may have settings that there are no more.
+    return isinstance(values, dict) and ("versions" in values or set(values) <= set(FIELDS))
   except (OSError, ValueError):
     return False
