@@ -1,10 +1,10 @@
 """Which weights a directory stands for: the rule for whoever writes there, and whoever reads.
 
-A directory is one run's. It stands for the newest whole checkpoint in `checkpoints/`, or, where
-there is none, for the newest that TensorFlow's `checkpoint` file names, which is how the challenge's
-code keeps its own. Where there are weights of two runs nobody guesses: who reads has to name the
-file, and who trains has to go elsewhere. Files that only their own name stands for, such as an
-exported `.keras`, are nobody's run.
+A directory is one run's. It stands for the newest whole checkpoint in `checkpoints/`. Where there
+is none, it stands for the newest that TensorFlow's `checkpoint` file names, which is how the
+challenge's code keeps its own. Where there are weights of two runs nobody guesses: who reads has to
+name the file, and who trains has to go elsewhere. Files that only their own name stands for, such
+as an exported `.keras`, are nobody's run.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ LISTING, SAVED_MODEL, ENDINGS = "checkpoint", "saved_model.pb", (".index", ".pt"
 
 
 def others(model_dir: str) -> list[str]:
-  """Names of the files in a directory that hold another program's weights, or say where they are."""
+  """Names of a directory's files that hold another program's weights, or say where they are."""
   found = sorted(os.listdir(model_dir)) if os.path.isdir(model_dir) else []
   return [name for name in found if (name in (LISTING, SAVED_MODEL) or name.endswith(ENDINGS))
           and _holds_weights(os.path.join(model_dir, name))]
@@ -55,8 +55,8 @@ def require_one(model_dir: str) -> None:
   """
   paths, foreign = checkpoints.list_paths(model_dir), others(model_dir)
   if paths and foreign:
-    raise UserError(f"{model_dir!r} holds weights of two programs, {paths[0]!r} and {foreign[0]!r}: "
-                    "give the path of the checkpoint that is meant")
+    raise UserError(f"{model_dir!r} holds weights of two programs, {paths[0]!r} and "
+                    f"{foreign[0]!r}: give the path of the checkpoint that is meant")
   theirs = _require_one_run(model_dir)
   path = os.path.join(model_dir, CONFIG)
   with contextlib.suppress(UserError):
@@ -68,7 +68,8 @@ def require_one(model_dir: str) -> None:
 
 def _require_one_run(model_dir):
   """The experiment that the checkpoints of a directory are of; None if none of them tells."""
-  known = [(path, found) for path in checkpoints.list_paths(model_dir) if (found := _experiment(path))]
+  paths = checkpoints.list_paths(model_dir)
+  known = [(path, experiment) for path in paths if (experiment := _experiment(path))]
   for path, experiment in known[1:]:
     if differs := _difference(known[0][1], experiment):
       raise UserError(f"{model_dir!r} holds checkpoints of two runs, {known[0][0]!r} and {path!r} "

@@ -29,7 +29,7 @@ UNLOCKED = "has no locks (flock): nothing keeps two runs from writing here at a 
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
-  """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
+  """A binary file that takes the place of `path` when the block ends well, and is gone if not."""
   folder = os.path.dirname(path) or "."
   descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
   try:
@@ -59,7 +59,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _if_it_can(folder, lack):
-  """For what the file system of a folder may refuse altogether: then says once what it lacks, and goes on."""
+  """For what a file system may refuse altogether: then says once what it lacks, and goes on."""
   try:
     yield
   except OSError as error:
@@ -97,7 +97,7 @@ def can_hold(folder: str) -> bool:
 
 
 def remove_temporary(folder: str) -> None:
-  """Removes what killed writers left behind in a folder where this process alone writes, and nobody else keeps files."""
+  """Removes what killed writers left behind in a folder where this process alone has files."""
   for name in os.listdir(folder):
     path = os.path.join(folder, name)
     if name.startswith(TEMPORARY) and os.path.isfile(path):
@@ -108,10 +108,12 @@ def remove_temporary(folder: str) -> None:
 def exclusive(folder: str, name: str = "folder") -> Iterator[None]:
   """Creates a folder if need be and keeps other runs out of it as long as the block lasts.
 
-  The lock goes with the process, however it ends. Folders that were made for nothing are taken away again.
+  The lock goes with the process, however it ends. Folders that were made for nothing are taken
+  away again.
 
   Raises:
-    UserError: the folder cannot be made or written, or another run has it; the message begins with `name`.
+    UserError: the folder cannot be made or written, or another run has it; the message begins with
+      `name`.
   """
   new, descriptor = _missing(folder), None
   try:

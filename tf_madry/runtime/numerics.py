@@ -34,8 +34,10 @@ def require_keras() -> None:
     import keras
   except Exception as error:  # a missing backend, or a keras.json that Keras itself refuses
     said = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise UserError(f"Keras cannot be imported ({said}); look at keras.json; its backend must be {accepted}") from error
-  require(keras.config.backend() == "tensorflow", "backend of Keras", keras.config.backend(), accepted)
+    raise UserError(f"Keras cannot be imported ({said}); look at keras.json; its backend must be "
+                    f"{accepted}") from error
+  backend = keras.config.backend()
+  require(backend == "tensorflow", "backend of Keras", backend, accepted)
 
 
 def require_tensorflow(model: object) -> None:
@@ -47,7 +49,7 @@ def require_tensorflow(model: object) -> None:
 
 @contextlib.contextmanager
 def floatx() -> Iterator[None]:
-  """Keras' floatx is float32 while the block lasts, for parts that have no argument to say it with."""
+  """Keras' floatx is float32 while the block lasts, for parts that have no argument for it."""
   import keras
   theirs = keras.config.floatx()
   keras.config.set_floatx("float32")

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they are: another encoding, closed, a pipe without a reader."""
+"""Standard output and error, whatever they are: closed, in another encoding, without a reader."""
 
 import contextlib
 import io
@@ -21,7 +21,8 @@ def settle() -> None:
   for name in STREAMS.values():
     stream = getattr(sys, name)
     if stream is None:
-      setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+      nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
+      setattr(sys, name, nowhere)
     elif isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="replace")
 
