@@ -41,7 +41,7 @@ class PooledConvolution(keras.layers.Layer):
     if not self._in_blocks:
       return _pooled_convolution(images, kernel, bias)
     _, height, width, _ = images.shape
-    x = _pooled_convolution(tf.nn.space_to_depth(images, 2), in_blocks(kernel), tf.tile(bias, [4]), groups=4)
+    x = _pooled_convolution(tf.nn.space_to_depth(images, 2), in_blocks(kernel), bias, groups=4)
     return tf.reshape(x, [-1, height // 2, width // 2, self.filters])
 
   def get_config(self) -> dict:
@@ -61,7 +61,8 @@ def _pooled_convolution(images, kernel, bias, groups=1):
   """
   @tf.custom_gradient
   def function(images, kernel, bias):
-    filtered = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, kernel, 1, "SAME"), bias))
+    biases = tf.tile(bias, [groups])  # a filter's is that of each group
+    filtered = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, kernel, 1, "SAME"), biases))
     rows = filtered
     size = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "SAME"}
     if groups > 1:
@@ -72,12 +73,13 @@ def _pooled_convolution(images, kernel, bias, groups=1):
 
     def gradient(change):
       change = tf.raw_ops.ReluGrad(gradients=change, features=pooled)
-      of_bias = tf.tile(tf.reduce_sum(change, (0, 1, 2)), [groups])
+      of_bias = tf.reduce_sum(change, (0, 1, 2))
       change = tf.raw_ops.MaxPoolGrad(orig_input=rows, orig_output=pooled, grad=change, **size)
       change = tf.reshape(change, tf.shape(filtered))
       how = {"out_backprop": change, "strides": [1, 1, 1, 1], "padding": "SAME"}
-      return (tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(images), filter=kernel, **how),
-              tf.raw_ops.Conv2DBackpropFilter(input=images, filter_sizes=kernel.shape, **how), of_bias)
+      return (
+          tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(images), filter=kernel, **how),
+          tf.raw_ops.Conv2DBackpropFilter(input=images, filter_sizes=kernel.shape, **how), of_bias)
 
     return pooled, gradient
   return function(images, kernel, bias)
