@@ -112,7 +112,7 @@ def test_only_settings_that_change_the_weights_are_the_experiment():
     ("epsilon", float("nan"), "from 0 to 1"), ("alpha", 0.0, "above 0"), ("alpha", float("inf"), "above 0"),
     ("batch_size", 0, "at least 1"), ("candidates", 0, "at least 1"), ("candidates", 2, "1 in a recipe that does not replay"),
     ("lead", -1, "at least 0"), ("lead", 1, "0 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
-    ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, challenge, fast, natural"), ("seed", -1, "from 0"),
+    ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, quick, challenge, fast"), ("seed", -1, "from 0"),
     ("checkpoint_every", 0, "at least 1"), ("eval_every", -1, "0 for never"),
 ])
 def test_values_out_of_range_name_value_and_what_is_accepted(name, value, accepted):
@@ -146,3 +146,12 @@ def test_unknown_keys_list_the_known_ones(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
   with pytest.raises(UserError, match="No such file"):
     configs.resolve({}, None, str(tmp_path / "none.json"))
+
+
+def test_quick_is_the_method_of_the_paper_at_other_rates():
+  paper, quick = configs.resolve({})[0], configs.resolve({}, "quick")[0]
+  assert quick.attack == paper.attack
+  assert quick.training.steps * 10 == paper.training.steps
+  changed = {name for name, value in quick.experiment().items()
+             if value != paper.values()[name]} - {"steps"}
+  assert changed == {"learning_rate", "schedule", "ramp", "initialization", "precision"}

@@ -49,8 +49,8 @@ def _method(default):
   return dataclasses.field(default=default, metadata={"method": True})
 
 
-CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold"),
-           "schedule": ("constant", "linear"), "precision": ("float32", "bfloat16")}
+CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold", "interval"),
+           "schedule": ("constant", "linear", "late"), "precision": ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,8 @@ class TrainingConfig:
   learning_rate: float = 1e-4
   reduction: str = _method("mean")  # of the loss over the batch; the challenge sums
   initialization: str = _method("challenge")  # of the weights, see `network.build`
-  # Of the learning rate; "linear": up over the first tenth of the steps, then down to 0.
+  # Of the learning rate; "linear": up over the first tenth of the steps, then down to 0; "late": up
+  # over the first fiftieth, down to 0 over the last two fifths.
   schedule: str = _method("constant")
   ramp: float = _method(0.0)  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = _method(1.0)  # radius of the ball that is trained in, in units of ε
@@ -76,6 +77,8 @@ class TrainingConfig:
   # Weights are updated from the same backward passes as the attack's steps (Shafahi et al. 2019).
   replay: bool = _method(False)
   lead: int = _method(0)  # the first so many of the κ steps on a replayed batch update no weights
+  # Trained on interval bounds, which no attack can exceed (Gowal et al. 2018), in place of attacks.
+  bounds: bool = _method(False)
   # Batches drawn for each one trained on, made of their hardest examples (Jiang et al. 2019).
   candidates: int = _method(1)
   staleness: int = 0  # steps from the crafting of a batch to the training on it, simulated (§5)
@@ -99,6 +102,8 @@ class TrainingConfig:
       require(self.candidates == 1, "candidates", self.candidates,
               "1 in a recipe that does not replay its batches")
       require(self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
+    if self.bounds:
+      self._require_boundable()
     require(not (self.staleness_reload and self.staleness), "staleness_reload",
             self.staleness_reload, "0 with a staleness of its own")
 
@@ -123,6 +128,15 @@ class TrainingConfig:
     for name in ("staleness", "staleness_reload"):
       require(not getattr(self, name), name, getattr(self, name), "0 in a recipe that replays its "
               "batches: they are trained on while they are crafted")
+
+  def _require_boundable(self):
+    require(self.adversarial and not self.replay, "bounds", self.bounds,
+            "false in natural training, and in a recipe that replays its batches")
+    require(self.initialization == "interval", "initialization", self.initialization,
+            "interval in a recipe that trains on interval bounds")
+    for name in ("staleness", "staleness_reload"):
+      require(not getattr(self, name), name, getattr(self, name),
+              "0 in a recipe that trains on interval bounds: nothing is crafted")
 
   @property
   def drawn(self) -> int:
@@ -221,6 +235,9 @@ class Config:
   def __post_init__(self):
     require(not self.training.replay or self.attack.loss == "xent", "loss", self.attack.loss,
             "xent in a recipe that replays its batches: one gradient serves attack and training")
+    require(not self.training.bounds or self.attack.epsilon < 0.5, "epsilon", self.attack.epsilon,
+            "below 0.5 in a recipe that trains on interval bounds: from there on every pixel can "
+            "be any")
 
   @property
   def evaluation_attack(self) -> AttackConfig:

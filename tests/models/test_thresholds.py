@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_madry.models import network, thresholds
+from tf_madry.models import layers, network, thresholds
 
 
 @pytest.mark.parametrize(("epsilon", "channels"), [(0.3, 1), (0.1, 3), (0.0, 1), (0.6, 1)])
@@ -16,7 +16,7 @@ def test_thresholds_keep_black_and_white_out_of_reach(epsilon, channels):
   images[0, 2, 4] = x = 0.62  # pooled with three black pixels by the filters that look at their own pixel
 
   def seen(images):
-    return thresholds.differences(first(images)).numpy()
+    return layers.PairDifferences()(first(images)).numpy()
 
   width = max(1 - 2 * epsilon, 0.1)
   np.testing.assert_allclose(seen(images)[0, 1, 2, 0], np.clip((x - 0.5) / width + 0.5, 0, 1), atol=1e-5)

@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_is_one_line_and_earlier_checkpoints_stay(tmp_path):
     (["--k=0"], "k is 0, accepted: a whole number of steps, at least 1"),
     (["--epsilon=-0.1"], "epsilon is -0.1, accepted: a number from 0 to 1"),
     (["--epsilon=1.5"], "epsilon is 1.5"), (["--alpha=0"], "alpha is 0.0"), (["--batch_size=0"], "batch_size is 0"),
-    (["--recipe=slow"], "paper|challenge|fast|natural"), (["--loss=hinge"], "xent|cw"),
+    (["--recipe=slow"], "paper|quick|challenge|fast|"), (["--loss=hinge"], "xent|cw"),
     (["--k=eight"], "eight"), (["--kk=8"], "kk"), (["8"], "'8' is not a flag"),
     (["--config=none.json"], "'none.json' cannot be read: No such file"),
     (["--dataset=cifar"], "dataset is 'cifar'"), (["--batch_size=60000"], "55000"),

@@ -27,6 +27,8 @@ def run(config: Config, *, resume: bool = True) -> int:
           "0 in async_train.py, whose workers reload; train.py simulates it")
   require(not (training.replay and workers), "workers", workers,
           "0 in a recipe that replays its batches: they are trained on while they are crafted")
+  require(not (training.bounds and workers), "workers", workers,
+          "0 in a recipe that trains on interval bounds: nothing is crafted")
   on_cluster = bool(workers and config.asynchronous.cluster)
   here = dataclasses.replace(config.asynchronous, workers=0) if on_cluster else config.asynchronous
   (trainers, *others), notices = placements(here)

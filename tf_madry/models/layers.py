@@ -52,6 +52,15 @@ class PooledConvolution(keras.layers.Layer):
         "bias_initializer": keras.initializers.serialize(self.bias_initializer)}
 
 
+@keras.saving.register_keras_serializable("tf_madry")
+class PairDifferences(keras.layers.Layer):
+  """Of each pair of channels the first minus the second."""
+
+  def call(self, filtered: tf.Tensor) -> tf.Tensor:
+    """From [batch, height, width, 2 n] to [batch, height, width, n]."""
+    return filtered[..., 0::2] - filtered[..., 1::2]
+
+
 def _pooled_convolution(images, kernel, bias, groups=1):
   """ReLU of a convolution with bias, and the maximum over 2×2 pixels or over groups of filters.
 

@@ -4,14 +4,15 @@ import keras
 
 from tf_madry.errors import require
 from tf_madry.models import thresholds
-from tf_madry.models.layers import PooledConvolution
+from tf_madry.models.layers import PairDifferences, PooledConvolution
 from tf_madry.models.plain import Network
 
 SMALLEST_IMAGE = 4  # pixels a side that two 2×2 poolings need to leave something
 
 
 def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10, *, seed: int = 0,
-          initialization: str = "challenge", epsilon: float = 0.3, dtype: str = "float32") -> keras.Model:
+          initialization: str = "challenge", epsilon: float = 0.3,
+          dtype: str = "float32") -> keras.Model:
   """Builds the network with fresh weights.
 
   Two 5×5 convolutions of 32 and 64 filters, each with 2×2 max-pooling, 1024 hidden units and one
@@ -24,7 +25,8 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
     initialization: "challenge": weights truncated normal with deviation 0.1, biases 0.1; "he":
       weights truncated normal with variance 2 / inputs (He et al. 2015), biases 0; "threshold": as
       "he", but that the first layer has 16 filters, in pairs that see little of what an attacker
-      can change, and the second sees their differences, see `thresholds.py`.
+      can change, and the second sees their differences, see `thresholds.py`; "interval": as
+      "threshold", with half the deviation, so that interval bounds do not begin out of all reach.
     epsilon: radius of the ball that the thresholds are for.
     dtype: of the weights and of what is computed, but for the logits layer, which is always
       float32.
@@ -39,17 +41,21 @@ def build(image_shape: tuple[int, int, int] = (28, 28, 1), num_classes: int = 10
 
   def initial(layer):
     initializers, own_seed = keras.initializers, _layer_seed(seed, layer)
-    he = initialization != "challenge"
-    kernel = initializers.HeNormal(own_seed) if he else initializers.TruncatedNormal(0, 0.1, own_seed)
-    return {"kernel_initializer": kernel, "bias_initializer": initializers.Constant(0.0 if he else 0.1)}
+    if initialization == "challenge":
+      return {"kernel_initializer": initializers.TruncatedNormal(0, 0.1, own_seed),
+              "bias_initializer": initializers.Constant(0.1)}
+    variance = 0.5 if initialization == "interval" else 2.0
+    kernel = initializers.VarianceScaling(variance, "fan_in", "truncated_normal", own_seed)
+    return {"kernel_initializer": kernel, "bias_initializer": "zeros"}
 
   images = keras.Input(image_shape, name="images", dtype="float32")
-  paired = initialization == "threshold"
-  first = PooledConvolution(thresholds.FILTERS if paired else 32, name="conv1", dtype=dtype, **initial(0))
+  paired = initialization in thresholds.INITIALIZATIONS
+  first = PooledConvolution(thresholds.FILTERS if paired else 32, name="conv1", dtype=dtype,
+                            **initial(0))
   x = first(images)
   if paired:
     thresholds.initialize(first, epsilon)
-    x = thresholds.differences(x)
+    x = PairDifferences(name="differences", dtype=dtype)(x)
   x = PooledConvolution(64, name="conv2", dtype=dtype, **initial(1))(x)
   x = keras.layers.Flatten(data_format="channels_last", dtype=dtype)(x)
   x = keras.layers.Dense(1024, activation="relu", name="hidden", dtype=dtype, **initial(2))(x)

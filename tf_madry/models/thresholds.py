@@ -26,6 +26,7 @@ import tensorflow as tf
 # blocks at every offset.
 TAPS = ((2, 2), (2, 3), (3, 2), (3, 3))
 FILTERS = 2 * 2 * len(TAPS)  # of the first layer: a pair for each tap, of white and of black
+INITIALIZATIONS = ("threshold", "interval")  # of `network.build`, that begin with them
 STEEPEST = 10.0  # of a threshold; for ε near 1/2, where it would be a jump, and beyond
 
 
@@ -50,11 +51,6 @@ def initialize(layer: keras.layers.Layer, epsilon: float) -> None:
   layer.bias.assign(bias)
 
 
-def differences(filtered: tf.Tensor) -> tf.Tensor:
-  """Of each pair of channels the first minus the second: [batch, height, width, 2 n] to [… n]."""
-  return filtered[..., 0::2] - filtered[..., 1::2]
-
-
 def widen(weights: Sequence[tf.Variable], shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
   """The weights of the paper's network that computes what the network of thresholds does.
 
@@ -72,3 +68,20 @@ def widen(weights: Sequence[tf.Variable], shapes: Sequence[tuple[int, ...]]) -> 
     room = np.subtract(shape, weight.shape)
     wide.append(tf.pad(weight, [(0, more) for more in room]) if room.any() else weight)
   return wide
+
+
+def pairs(first: keras.layers.Layer, second: keras.layers.Layer) -> list[int]:
+  """The pairs of filters that the next layer sees the difference of, as `widen` leaves them.
+
+  Args:
+    first, second: convolutions, one after the other.
+
+  Returns:
+    The numbers of the first filters of pairs that look at the same, the first under no smaller
+    bias, and whose weights in the next layer are opposites.
+  """
+  kernel, bias, after = (np.asarray(weight) for weight in (first.kernel, first.bias, second.kernel))
+  return [number for number in range(0, len(bias) - 1, 2)
+          if (kernel[..., number] == kernel[..., number + 1]).all()
+          and bias[number] >= bias[number + 1] and after[:, :, number].any()
+          and (after[:, :, number] == -after[:, :, number + 1]).all()]

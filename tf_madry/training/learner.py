@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_madry import checkpoints, datasets
 from tf_madry.attacks.losses import score, xent
+from tf_madry.attacks.pgd import PGD
 from tf_madry.config import Config
 from tf_madry.runtime.graphs import acyclic
 from tf_madry.training.copies import Copies
@@ -85,7 +86,11 @@ class Learner:
     self.optimizer.apply_gradients(zip(gradients, self.trained.trainable_variables, strict=True))
 
   def rescore(self, result: StepResult) -> StepResult:
-    """With loss and accuracy of the result, in float32, on the images that were just trained on."""
+    """With loss and accuracy of the result, in float32, on the images that were just trained on; in
+    a recipe that crafts none, on such as it is validated with."""
+    if self.config.training.bounds:
+      attack = PGD(**dataclasses.asdict(self.config.evaluation_attack))
+      result = result._replace(images=attack(self.model, result.images, result.labels))
     right, losses = score(self.model, result.images, result.labels)
     accuracy = tf.reduce_mean(tf.cast(right, tf.float32))
     return result._replace(loss=tf.reduce_mean(losses), accuracy=accuracy)

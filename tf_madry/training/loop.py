@@ -162,9 +162,9 @@ class _Run:
     due = every and (done % every == 0 or done == self._config.training.steps)
     if due and not self._stop.signum:
       # Cut short by a signal, it is made when the run goes on.
-      result = validation.validate(self._learner, self._validation, lambda: self._stop.signum)
-      if result:
-        self._progress.report_validation(done, result)
+      found = validation.validate(self._learner, self._validation, lambda: self._stop.signum)
+      if found:
+        self._progress.report_validation(done, *found)
     if self._stop.signum:
       self._end(done)
 

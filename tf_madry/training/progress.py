@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tf_madry.config import Config
 from tf_madry.errors import UserError
 from tf_madry.evaluation.accuracy import Result
+from tf_madry.evaluation.bounds import Certificate
 from tf_madry.runtime import files
 from tf_madry.runtime.text import duration
 
@@ -21,7 +22,8 @@ ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into th
 # What of a step's values is shown in the terminal, where there is such a value: its label there,
 # and its format.
 SHOWN = {
-    "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"), "loss": ("loss", ".4f"),
+    "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"),
+    "certified_accuracy": ("cert", ".1%"), "loss": ("loss", ".4f"),
     "fresh_accuracy": ("fresh", ".1%"),
     "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"), "staleness_max": ("max", "d"),
     "queue_depth": ("queue", ".1f"), "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
@@ -116,14 +118,17 @@ class Progress:
       self._summarise(step, values, images)
     return line
 
-  def report_validation(self, step: int, result: Result) -> None:
+  def report_validation(self, step: int, result: Result, certificate: Certificate | None) -> None:
     """Logs what a validation found: to the terminal and metrics.jsonl."""
+    proven = {"certified_accuracy": certificate.certified_accuracy} if certificate else {}
     self._record(step, {
-      "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
-      "adversarial_accuracy": result.adversarial_accuracy, "natural_loss": result.natural_loss,
-      "loss": result.adversarial_loss})
+        "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
+        "adversarial_accuracy": result.adversarial_accuracy, **proven,
+        "natural_loss": result.natural_loss, "loss": result.adversarial_loss})
+    certified = f", certified {certificate.certified_accuracy:.1%}" if certificate else ""
     self.say(f"step {step:,}  validation: natural {result.natural_accuracy:.1%}, adversarial "
-             f"{result.adversarial_accuracy:.1%} under PGD κ = {self.config.evaluation_attack.k} (n = {result.n:,})")
+             f"{result.adversarial_accuracy:.1%} under PGD κ = {self.config.evaluation_attack.k}"
+             f"{certified} (n = {result.n:,})")
 
   def _record(self, step, values):
     """Appends one object to metrics.jsonl."""

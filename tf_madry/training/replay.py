@@ -84,6 +84,10 @@ class ReplayStep:
     # and no worse.
     return tf.clip_by_value(perturbation + self._stride * tf.sign(gradient), -1.0, 1.0)
 
+  def report(self, result: StepResult) -> dict[str, object]:
+    """Nothing besides what every run logs."""
+    return {}
+
   def arrays(self) -> dict[str, np.ndarray]:
     """The carried perturbations."""
     return {"carried": self._carried.packed.numpy()}

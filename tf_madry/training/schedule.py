@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from tf_madry.config import TrainingConfig
 
-WARM_UP = 0.1  # share of the steps over which a linear schedule goes up
+# Shares of a run: over which the rate rises, and from which on it falls to 0 in a straight line.
+SCHEDULES = {"linear": (0.1, 0.1), "late": (0.02, 0.6)}
 
 
 class Schedule:
@@ -35,14 +36,14 @@ def rate(schedule: str, peak: float, done: tf.Tensor) -> tf.Tensor:
   """The learning rate at a point of a run.
 
   Args:
-    schedule: "constant", or "linear": from 0 to the peak over the first tenth, then to 0 in a
-      straight line.
+    schedule: "constant", or a name in `SCHEDULES`.
     peak: the highest rate.
     done: scalar, the share of the run that has been done, from 0 to 1.
   """
   if schedule == "constant":
     return tf.constant(peak)
-  return peak * tf.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+  risen, falls = SCHEDULES[schedule]
+  return peak * tf.minimum(tf.minimum(done / risen, (1 - done) / (1 - falls)), 1.0)
 
 
 def ramp(share: float, done: tf.Tensor) -> tf.Tensor:

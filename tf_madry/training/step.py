@@ -9,6 +9,7 @@ from tf_madry.checkpoints import Checkpoint
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import compiled
 from tf_madry.training.learner import Learner
+from tf_madry.training.stepper import StepResult
 
 
 class AdversarialStep:
@@ -60,6 +61,10 @@ class AdversarialStep:
     learner.update(gradients, learner.schedule.done(step))
     learner.copies.average(step)
     return result
+
+  def report(self, result: StepResult) -> dict[str, object]:
+    """Nothing besides what every run logs."""
+    return {}
 
   def arrays(self) -> dict[str, np.ndarray]:
     """Nothing: all that lasts are the learner's variables."""

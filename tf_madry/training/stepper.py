@@ -2,7 +2,8 @@
 
 Steppers differ in where batches come from and in who does the work: one process (`synchronous.py`),
 a simulated queue (`staleness.py`), worker processes (`tf_madry/asynchronous`). Steps differ in what
-they do with a batch: adversarial training (`step.py`), replays of a batch (`replay.py`).
+they do with a batch: adversarial training (`step.py`), replays of a batch (`replay.py`), interval
+bounds (`bounds.py`).
 """
 
 from typing import NamedTuple, Protocol
@@ -32,6 +33,9 @@ class Step(Protocol):
 
   def run(self, indices: tf.Tensor, step: tf.Tensor) -> StepResult:
     """Does the step by number (from 0) on the training examples by number (int32 [batch])."""
+
+  def report(self, result: StepResult) -> dict[str, object]:
+    """{name: value} of a step for the log, besides what every run logs."""
 
   def arrays(self) -> dict[str, np.ndarray]:
     """What it has to keep besides the learner's variables, for the checkpoint."""

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_madry.checkpoints import Checkpoint
 from tf_madry.datasets import Batches
+from tf_madry.training.bounds import BoundsStep
 from tf_madry.training.learner import Learner
 from tf_madry.training.replay import ReplayStep
 from tf_madry.training.step import AdversarialStep
@@ -14,7 +15,10 @@ from tf_madry.training.tickets import Tickets
 
 def step_of(learner: Learner) -> Step:
   """The step that the learner's recipe asks for."""
-  return ReplayStep(learner) if learner.config.training.replay else AdversarialStep(learner)
+  training = learner.config.training
+  if training.bounds:
+    return BoundsStep(learner)
+  return ReplayStep(learner) if training.replay else AdversarialStep(learner)
 
 
 class Synchronous:
@@ -26,9 +30,10 @@ class Synchronous:
   def __call__(self, step: int) -> StepResult:
     """Does training step `step` (from 0)."""
     ticket = self._tickets.draw()
-    result = self._step.run(tf.constant(self._batches.indices(ticket)), tf.constant(step))
+    indices = tf.constant(self._batches.indices(ticket))
+    self._result = self._step.run(indices, tf.constant(step))
     self._tickets.consume(ticket)
-    return result
+    return self._result
 
   def arrays(self) -> dict[str, np.ndarray]:
     """What the step keeps, and which batches are left, unless they come in their order."""
@@ -40,8 +45,8 @@ class Synchronous:
     self._tickets = Tickets.after(checkpoint.step, checkpoint.arrays)
 
   def report(self) -> dict[str, object]:
-    """Nothing besides what every run logs."""
-    return {}
+    """What the step has to say of the last batch."""
+    return self._step.report(self._result)
 
   def begin_line(self) -> None:
     """Nothing is counted."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_madry import datasets
 from tf_madry.attacks.losses import score
 from tf_madry.attacks.pgd import PGD
-from tf_madry.evaluation import accuracy
+from tf_madry.evaluation import accuracy, bounds
 from tf_madry.training.learner import Learner
 
 EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
@@ -21,7 +21,8 @@ class _CutShort(Exception):
 
 
 def validate(learner: Learner, split: datasets.Split,
-             cut_short: Callable[[], bool] = bool) -> accuracy.Result | None:
+             cut_short: Callable[[], bool] = bool
+             ) -> tuple[accuracy.Result, bounds.Certificate | None] | None:
   """Measures `EXAMPLES`, spread over a split, under `Config.evaluation_attack`.
 
   Args:
@@ -30,7 +31,7 @@ def validate(learner: Learner, split: datasets.Split,
     cut_short: asked after each batch whether to leave off.
 
   Returns:
-    The result; None if it was cut short.
+    The result, and what bounds prove of a model that was trained on them; None if it was cut short.
   """
   def look(*_):
     if cut_short():
@@ -38,11 +39,14 @@ def validate(learner: Learner, split: datasets.Split,
 
   config = learner.config
   attack = PGD(**dataclasses.asdict(config.evaluation_attack))
+  examples = split.spread(min(len(split), EXAMPLES))
   try:
-    return accuracy.evaluate(learner.model, attack, split.spread(min(len(split), EXAMPLES)),
-                             batch_size=BATCH, seed=config.training.seed, on_batch=look)
+    result = accuracy.evaluate(learner.model, attack, examples, batch_size=BATCH,
+                               seed=config.training.seed, on_batch=look)
   except _CutShort:
     return None
+  bounded = config.training.bounds
+  return result, bounds.certify(learner.model, examples, attack.epsilon) if bounded else None
 
 
 def natural_accuracy(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> float:

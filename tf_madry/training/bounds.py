@@ -1,0 +1,75 @@
+"""Recipe `certified`: training on interval bounds, which no attack can exceed (Gowal et al. 2018)."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry.attacks.losses import xent
+from tf_madry.checkpoints import Checkpoint
+from tf_madry.models import intervals
+from tf_madry.runtime.graphs import acyclic, compiled
+from tf_madry.training.learner import Learner
+from tf_madry.training.stepper import StepResult
+
+# Of all gradients together. While ε rises, some batches' bounds are far out of what the others' are.
+LARGEST_NORM = 10.0
+
+
+class BoundsStep:
+  """A step on the cross-entropy of the least margins that any image of the ball can have.
+
+  While ε rises, what the ramp leaves of the loss is that of the natural images, from which a
+  network learns what there is to be bounded. The first layer stays as it begins: behind its
+  thresholds black and white are points, and boxes small (`models/thresholds.py`).
+
+  Attributes:
+    run: see `stepper.Step`; `accuracy` is the share of the batch that the bounds prove, `images` are
+      the natural ones.
+  """
+
+  def __init__(self, learner: Learner):
+    self._learner = learner
+    self._differentiate = acyclic(self._gradients)
+    self.run = compiled(self._run)
+
+  def _run(self, indices, step):
+    learner, training = self._learner, self._learner.config.training
+    learner.copies.follow()
+    images, labels = learner.batch(indices)
+    done = learner.schedule.done(step)
+    part = learner.schedule.part_of_epsilon(done)
+    loss, accuracy, gradients = self._differentiate(images, labels, part / training.margin, part)
+    gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_NORM)
+    first = learner.trained.layers[1].trainable_variables
+    learner.update([*map(tf.zeros_like, first), *gradients], done)
+    learner.copies.average(step)
+    return StepResult(loss, accuracy, images, labels)
+
+  def _gradients(self, images, labels, weight, part):
+    """(loss, certified share, gradients by all weights but those of the first layer)."""
+    learner, model = self._learner, self._learner.copies.computing
+    weights = [variable.value for layer in model.layers[2:] for variable in layer.trainable_variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      for variable in weights:
+        tape.watch(variable)
+      box = intervals.around(images, learner.config.attack.epsilon * part)
+      margins = intervals.margins(*intervals.hidden(model, box, sound=False), labels, sound=False)
+      natural = xent(model(images, training=True), labels)
+      # Each class but the label's with the most that it can be above it: z_j - z_y.
+      losses = weight * xent(-margins, labels) + (1 - weight) * natural
+      mean = learner.config.training.reduction == "mean"
+      objective = tf.reduce_mean(losses) if mean else tf.reduce_sum(losses)
+    gradients = [tf.cast(gradient, tf.float32) for gradient in tape.gradient(objective, weights)]
+    others = tf.where(tf.one_hot(labels, margins.shape[-1], True, False), np.inf, margins)
+    certified = tf.reduce_mean(tf.cast(tf.reduce_min(others, -1) > 0, tf.float32))
+    return tf.reduce_mean(losses), certified, gradients
+
+  def report(self, result: StepResult) -> dict[str, object]:
+    """`certified_accuracy`: the share of the last batch that the bounds prove, before the update."""
+    return {"certified_accuracy": round(float(result.accuracy), 4)}
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """Nothing: all that lasts are the learner's variables."""
+    return {}
+
+  def restore(self, checkpoint: Checkpoint) -> None:
+    """Nothing to do."""
