@@ -21,7 +21,7 @@ from tf_madry.models import thresholds
 from tf_madry.models.layers import PairDifferences, PooledConvolution
 
 UNIT = 2.0**-24  # of float32's rounding
-MORE_TERMS = 4  # centre, radius, bias and the last difference round too
+MORE_TERMS = 8  # centre, radius, bias and the last differences round too
 
 
 class Box(NamedTuple):
@@ -45,7 +45,8 @@ def affine(product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], kernel: tf.Tens
     kernel: its weights.
     box: of x.
     bias: None: none.
-    terms: how many products a sum is made of, for sound bounds; 0: rounding is left out.
+    terms: how many products that are not 0 a sum is made of, for sound bounds; 0: rounding is
+      left out.
     size: the greatest absolute value of each number that the network's sums are made of; None: that
       of the box.
   """
@@ -53,16 +54,20 @@ def affine(product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], kernel: tf.Tens
   centre, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
   more = 0.0
   if terms:
-    # Twice γ_n is what this arithmetic and the network's can be wrong by; the other two are room
-    # for the rounding of the radius itself.
-    slack = 4 * _gamma(terms)
+    # Once for what this arithmetic can be wrong by, once for the network's; and the radius rounds.
+    slack = 2 * _gamma(terms)
     size = tf.maximum(tf.abs(box.lower), tf.abs(box.upper)) if size is None else size
-    radius += slack * size
-    more = 0.0 if bias is None else slack * tf.abs(bias)
+    radius = radius * (1 + slack) + slack * size
+    more = 0.0 if bias is None else slack * (1 + slack) * tf.abs(bias)
   middle = product(centre, kernel)
   middle = middle if bias is None else middle + bias
   reach = product(radius, tf.abs(kernel)) + more
   return Box(middle - reach, middle + reach)
+
+
+def _terms(kernel):
+  """The most products of a sum: what is multiplied by 0 rounds nothing."""
+  return int(tf.reduce_max(tf.math.count_nonzero(kernel, range(len(kernel.shape) - 1))))
 
 
 def _gamma(terms):
@@ -115,8 +120,9 @@ def margins(logits: keras.layers.Dense, box: Box, labels: tf.Tensor, *, sound: b
   if sound:
     size = tf.maximum(tf.abs(box.lower), tf.abs(box.upper))
     each = tf.linalg.matmul(size, tf.abs(kernel), transpose_b=True) + tf.abs(bias)
-    reach += 4 * _gamma(kernel.shape[1]) * (
-        tf.gather(each, labels, batch_dims=1)[:, tf.newaxis] + each)
+    slack = 2 * _gamma(kernel.shape[1])
+    both = tf.gather(each, labels, batch_dims=1)[:, tf.newaxis] + each
+    reach = (reach + slack * both) * (1 + slack)
   return tf.where(tf.one_hot(labels, kernel.shape[0], True, False), 0.0, middle - reach)
 
 
@@ -147,21 +153,21 @@ def _convolution(layer, box, sound):
   require(plain and layer.data_format == "channels_last", f"convolution {layer.name!r}",
           "one with groups, dilation or channels first", "a plain one")
   kernel = tf.convert_to_tensor(layer.kernel)
-  terms = kernel.shape[0] * kernel.shape[1] * kernel.shape[2] if sound else 0
   bias = layer.bias if layer.use_bias else None
+  terms = _terms(kernel) if sound else 0
   return _activated(layer, affine(product, kernel, box, bias=bias, terms=terms))
 
 
 def _dense(layer, box, sound):
   kernel = tf.convert_to_tensor(layer.kernel)
   bias = layer.bias if layer.use_bias else None
-  terms = kernel.shape[0] if sound else 0
+  terms = _terms(kernel) if sound else 0
   return _activated(layer, affine(tf.linalg.matmul, kernel, box, bias=bias, terms=terms))
 
 
 def _pooled_convolution(layer, box, sound):
   kernel = tf.convert_to_tensor(layer.kernel)
-  terms = kernel.shape[0] * kernel.shape[1] * kernel.shape[2] if sound else 0
+  terms = _terms(kernel) if sound else 0
   pooled = _pooled(affine(_same, kernel, box, bias=layer.bias, terms=terms))
   return Box(*map(tf.nn.relu, pooled))
 
@@ -236,9 +242,9 @@ def _through_pairs(first, second, pairs, box, sound):
   The difference of the two is one function that rises with what they see. Taken as two numbers, it
   would be bounded as if they could move apart.
   """
-  kernel, bias = first.kernel, tf.convert_to_tensor(first.bias)
-  terms = kernel.shape[0] * kernel.shape[1] * kernel.shape[2] if sound else 0
-  seen = _pooled(affine(_same, tf.convert_to_tensor(kernel), box, terms=terms))
+  kernel, bias = tf.convert_to_tensor(first.kernel), tf.convert_to_tensor(first.bias)
+  terms = _terms(kernel) if sound else 0
+  seen = _pooled(affine(_same, kernel, box, terms=terms))
   ends = Box(*(tf.nn.relu(end + bias) for end in seen))
   after = tf.convert_to_tensor(second.kernel)
   firsts = list(pairs)
@@ -250,7 +256,7 @@ def _through_pairs(first, second, pairs, box, sound):
   size = None
   if sound:
     largest = tf.reduce_max(tf.maximum(tf.abs(box.lower), tf.abs(box.upper)))
-    each = 4 * _gamma(terms) * (largest * tf.reduce_sum(tf.abs(kernel), (0, 1, 2)) + tf.abs(bias))
+    each = 2 * _gamma(terms) * (largest * tf.reduce_sum(tf.abs(kernel), (0, 1, 2)) + tf.abs(bias))
     error = tf.gather(each, firsts) + tf.gather(each, seconds)
     low, high = low - error, high + error
     size = tf.gather(ends.upper, firsts, axis=-1) + tf.gather(ends.upper, seconds, axis=-1)
@@ -261,7 +267,7 @@ def _through_pairs(first, second, pairs, box, sound):
 
   inputs = Box(joined(low, ends.lower), joined(high, ends.upper))
   size = None if size is None else joined(size, ends.upper)
-  terms = after.shape[0] * after.shape[1] * after.shape[2] if sound else 0
+  terms = _terms(after) if sound else 0
   box = affine(_same, tf.gather(after, order, axis=2), inputs, bias=second.bias, terms=terms,
                size=size)
   return Box(*map(tf.nn.relu, _pooled(box)))

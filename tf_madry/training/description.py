@@ -26,6 +26,8 @@ def _opponent(config):
   if training.replay:
     words = (f"ε = {attack.epsilon:g}: κ = {attack.k}, α = {attack.step_size:.4g}, of which the last "
              f"{max(1, attack.k - training.lead)} update the weights, perturbations carried from epoch to epoch")
+  elif training.bounds:
+    words = f"all that interval bounds allow within ε = {attack.epsilon:g}"
   elif training.adversarial:
     words = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
              f"{'random start' if attack.random_start else 'no random start'}")
