@@ -28,6 +28,8 @@ MODES = {
                     "batch_size", "json"},
     "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "examples",
                     "split", "source", "model_dir", "checkpoint", "batch_size", "record", "json"},
+    "certify": {"certify", "epsilon", "num_examples", "examples", "split", "model_dir",
+                "checkpoint", "batch_size", "json"},
 }
 OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 
@@ -56,6 +58,8 @@ flags.DEFINE_string("save_attack", None,
 flags.DEFINE_string("attack_file", None, "verify and evaluate a .npy file of attacked test images")
 flags.DEFINE_string("predictions", "pred.npy", "where --attack_file writes what the model saw")
 flags.DEFINE_boolean("leaderboard", False, "run the rows of the challenge's white-box leaderboard")
+flags.DEFINE_boolean("certify", False, "count what no attack can change, by interval bounds: a proof, "
+                                       "where the model was trained for it")
 flags.DEFINE_string("record", None, "where the suite and the leaderboard keep what they found "
                                     "(the model directory)")
 flags.DEFINE_string("markdown", None, "write the leaderboard to this file as well")
@@ -83,7 +87,8 @@ def main():
   sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
   split = choice.of(loaded.config.training.dataset)
   title = report.title(loaded, choice.text(len(split)), FLAGS.seed, sources)
-  run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard}[mode]
+  run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard,
+         "certify": run_certify}[mode]
   result, lines = run(loaded, split, sources, title)
   # Before anything is said: a result is not to be lost with a terminal that goes.
   if FLAGS.json:
@@ -205,6 +210,14 @@ def run_leaderboard(loaded, split, sources, title):
   if FLAGS.markdown:
     leaderboard.write_markdown(FLAGS.markdown, result, title)
   return result, leaderboard.lines(result)
+
+
+def run_certify(loaded, split, sources, title):
+  """Interval bounds; returns as `run_attack`."""
+  from tf_madry.evaluation import bounds
+  result = bounds.certify(loaded.model, split, epsilon_of(loaded.config),
+                          batch_size=FLAGS.batch_size)
+  return result, [title, *bounds.lines(result)]
 
 
 def record_folder(loaded, name):

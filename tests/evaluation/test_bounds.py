@@ -1,11 +1,16 @@
 """Certified accuracy."""
 
+import json
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from tests.helpers.evaluating import eval_script, train
 from tf_madry import datasets
 from tf_madry.attacks.pgd import PGD
+from tf_madry.errors import UserError
 from tf_madry.evaluation import accuracy, bounds
 
 
@@ -27,3 +32,16 @@ def test_no_attack_takes_what_is_certified():
   assert (stands | ~certified).all()
   assert result.certified_interval[0] < result.certified_accuracy < result.certified_interval[1]
   assert bounds.certify(model, split, 1.0).certified_accuracy == 0
+
+
+def test_the_command_says_and_writes_what_is_proven(tmp_path, capsys):
+  model_dir = train(tmp_path / "model", steps=2)
+  arguments = (f"--model_dir={model_dir}", "--certify", "--epsilon=0", "--num_examples=30")
+  assert eval_script(*arguments, f"--json={tmp_path / 'proof.json'}") == 0
+  found = json.loads((tmp_path / "proof.json").read_text())
+  assert (found["n"], found["epsilon"]) == (30, 0.0)
+  assert 0 < found["certified_accuracy"] <= found["natural_accuracy"]
+  said = capsys.readouterr().out
+  assert f"certified:  {found['certified_accuracy']:7.2%}  (95 % interval" in said
+  with pytest.raises(UserError, match="--k goes with --attack and --watch, not with --certify"):
+    eval_script(*arguments, "--k=3")

@@ -1,8 +1,8 @@
-"""Certified accuracy: examples of which interval bounds prove that no image in the ball fools the model."""
+"""Certified accuracy: the examples that no image of the ball can take away, by interval bounds."""
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.verify import TOLERANCE
 from tf_madry.models import intervals
 from tf_madry.runtime import numerics
+from tf_madry.runtime.text import duration, percent_interval
 
 BATCH = 500
 
@@ -71,3 +72,12 @@ def certify(model: keras.Model, split: datasets.Split, epsilon: float, *, batch_
   n, natural, share = len(split), float(right.mean()), float(proven.mean())
   return Certificate(epsilon, n, natural, wilson(natural, n), share, wilson(share, n),
                      time.monotonic() - began)
+
+
+def lines(result: Certificate) -> Iterator[str]:
+  """A certificate as lines of text."""
+  yield (f"natural:    {result.natural_accuracy:7.2%}  "
+         f"(95 % interval {percent_interval(result.natural_interval)})")
+  yield (f"certified:  {result.certified_accuracy:7.2%}  "
+         f"(95 % interval {percent_interval(result.certified_interval)})  no image within "
+         f"ε = {result.epsilon:g} fools the model, by interval bounds; {duration(result.seconds)}")
