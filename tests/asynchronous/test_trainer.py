@@ -99,7 +99,8 @@ def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, mo
 
 
 def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
-  # A rate that falls to 0: what is left of chance, in the order of the workers' batches, is small then.
+  # A rate that falls to 0: what is left of chance, in the order of the workers' batches, is small
+  # then.
   settings = {"epsilon": 0.1, "batch_size": 50, "learning_rate": 2e-3, "schedule": "linear", "steps": 100, "log_every": 50}
   bounded = {"queue_size": 4, "max_staleness": 4}
   models = [loop.train(config(tmp_path / "synchronous", **settings)),

@@ -109,7 +109,8 @@ def test_who_has_no_weights_yet_waits_for_whole_ones(weights, harm, capsys):
 
 
 def test_a_writer_killed_in_the_middle_leaves_whole_weights(weights, tmp_path, capsys):
-  # In memory a kill may hit the first snapshot, so that there is none: whoever comes later starts with one.
+  # In memory a kill may hit the first snapshot, so that there is none: whoever comes later starts
+  # with one.
   weights.publish(0)
   for number in range(4):
     writer = CONTEXT.Process(target=publish_until_killed, args=(weights.ours,), daemon=True)

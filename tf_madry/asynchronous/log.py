@@ -49,10 +49,11 @@ class Log:
     """The counts of the steps since `begin`.
 
     Returns:
-      {name: value}: `staleness_mean`, `staleness_p95`, `staleness_max` and `staleness_histogram` ({staleness: batches})
-      of every batch trained on, 0 for the trainer's own; `queue_depth`, finished batches waiting, on average;
-      `trainer_waiting` and `workers_blocked`, shares of the time; `crafted_per_second`, examples, of the trainer and of
-      each worker; `thrown_away`, batches too stale, `restarts`, workers replaced, and `torn`, batches that were not
+      {name: value}: `staleness_mean`, `staleness_p95`, `staleness_max` and `staleness_histogram`
+      ({staleness: batches}) of every batch trained on, 0 for the trainer's own; `queue_depth`,
+      finished batches waiting, on average; `trainer_waiting` and `workers_blocked`, shares of the
+      time; `crafted_per_second`, examples, of the trainer and of each worker; `thrown_away`,
+      batches too stale, `restarts`, workers replaced, and `torn`, batches that were not
       whole: since the start.
     """
     seconds, staleness = max(time.monotonic() - self._began, 1e-9), np.array(self._staleness)

@@ -11,8 +11,9 @@ from tf_madry.training.tickets import Tickets
 class Batch:
   """A crafted batch to train on.
 
-  Its arrays may be shared with those that craft: after `consume` or `reject` something else takes their place. As a
-  context manager it is consumed when the block ends, and rejected when the block raises.
+  Its arrays may be shared with those that craft: after `consume` or `reject` something else takes
+  their place. As a context manager it is consumed when the block ends, and rejected when the block
+  raises.
 
   Attributes:
     images: float32 [batch, height, width, channels], read-only.
@@ -53,7 +54,8 @@ class Batch:
 class Pool(Protocol):
   """Workers that craft the batches of tickets, each with the newest weights it has seen published.
 
-  A worker that dies, freezes or goes away loses nothing: what it had in work is crafted by another one.
+  A worker that dies, freezes or goes away loses nothing: what it had in work is crafted by another
+  one.
 
   Attributes:
     restarts: how many workers have been replaced, in all.
@@ -70,7 +72,8 @@ class Pool(Protocol):
 
     Args:
       tickets: where the workers' tickets are drawn; the trainer draws there too.
-      in_flight: how many tickets may be drawn for workers and not settled yet; None: as many as there is room for.
+      in_flight: how many tickets may be drawn for workers and not settled yet; None: as many as
+        there is room for.
     """
 
   def publish(self, step: int, weights: Sequence) -> None:

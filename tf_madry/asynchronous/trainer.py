@@ -22,9 +22,10 @@ _PATIENCE = 0.2  # seconds to wait for a batch before looking at workers and sig
 def pace(settings: AsyncConfig) -> tuple[int, int | None]:
   """How often to publish weights, and how many batches may be on their way, for a bound on staleness to hold.
 
-  A batch is begun with weights that are up to `every` - 1 steps old, `in_flight` - 1 others are trained on before its
-  turn comes, and some that were begun later overtake it where a worker is slower than another. The first gets a quarter
-  of the bound, since publishing costs time, the last another quarter, and what is on its way the rest.
+  A batch is begun with weights that are up to `every` - 1 steps old, `in_flight` - 1 others are
+  trained on before its turn comes, and some that were begun later overtake it where a worker is
+  slower than another. The first gets a quarter of the bound, since publishing costs time, the last
+  another quarter, and what is on its way the rest.
 
   Returns:
     (every, in_flight): steps; number of batches, or None for as many as the pool has room for.
@@ -39,8 +40,8 @@ def pace(settings: AsyncConfig) -> tuple[int, int | None]:
 class Asynchronous:
   """The `Stepper` of a trainer that has workers craft for it.
 
-  Every step consumes one ticket, so that a run sees the batches of synchronous training, in nearly the same order. A
-  batch depends on its ticket and on the weights alone, not on who crafts it.
+  Every step consumes one ticket, so that a run sees the batches of synchronous training, in nearly
+  the same order. A batch depends on its ticket and on the weights alone, not on who crafts it.
 
   Args:
     learner: what is trained.
@@ -69,7 +70,8 @@ class Asynchronous:
     assist = self._settings.trainer_assist and self._time_for_own(step)
     if batch := self._take(step, 0 if assist else _PATIENCE):
       with batch:
-        # TensorFlow may go on reading an array that it was given, and its memory is soon somebody else's.
+        # TensorFlow may go on reading an array that it was given, and its memory is soon somebody
+        # else's.
         images, labels = tf.constant(batch.images.copy()), tf.constant(batch.labels.copy())
         result = self._step.learn(images, labels, tf.constant(step))
         self._publish(step + 1)  # before the ticket is settled, which may let a worker begin the next batch
@@ -110,12 +112,14 @@ class Asynchronous:
     bound = self._settings.max_staleness
     if bound is None:
       return True
-    # The nth of them will be trained on in n steps at the earliest; those that are too late even so do not count.
+    # The nth of them will be trained on in n steps at the earliest; those that are too late even so
+    # do not count.
     return all(step + n - weights_step != bound for n, weights_step in enumerate(sorted(self._pool.crafting())))
 
   def _own(self, step):
     ticket = self._tickets.draw()
-    # As of a batch from a worker: the random start goes with the ticket, schedule and averaging with the step.
+    # As of a batch from a worker: the random start goes with the ticket, schedule and averaging
+    # with the step.
     images, labels = self._step.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
     result = self._step.learn(images, labels, tf.constant(step))
     self._tickets.consume(ticket)

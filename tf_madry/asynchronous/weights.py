@@ -54,10 +54,10 @@ class Weights(Protocol):
 class SavedWeights:
   """`Weights` that are files of the model directory, each written whole or not at all.
 
-  The first are there when `publish` returns. Later ones are written by a thread, which training does
-  not wait for; where the disk is slower than the trainer, it writes the newest and leaves out others.
-  A disk that is full for a while costs freshness: what could not be written is said, and the workers
-  go on with what they have.
+  The first are there when `publish` returns. Later ones are written by a thread, which training
+  does not wait for; where the disk is slower than the trainer, it writes the newest and leaves out
+  others. A disk that is full for a while costs freshness: what could not be written is said, and
+  the workers go on with what they have.
 
   Args:
     model_dir: of the run.

@@ -1,7 +1,8 @@
 """One gradient and one training step, against a textbook's code, PyTorch and the machine's matrix products.
 
-What is compiled is built and compiled anew several times: how TensorFlow rewrites a graph can be left to chance, and an
-instance that was unlucky stays slow for as long as it lives. A median over the calls of one instance would hide that.
+What is compiled is built and compiled anew several times: how TensorFlow rewrites a graph can be
+left to chance, and an instance that was unlucky stays slow for as long as it lives. A median over
+the calls of one instance would hide that.
 """
 
 import gc
@@ -17,7 +18,8 @@ from tf_madry.runtime import devices
 PRECISIONS = ("float32", "bfloat16")
 TEXTBOOK = "textbook float32"
 
-# Multiplications of one example's forward pass: two convolutions, two dense layers. With each goes an addition.
+# Multiplications of one example's forward pass: two convolutions, two dense layers. With each goes
+# an addition.
 LAYERS = (28 * 28 * 25 * 32, 14 * 14 * 25 * 32 * 64, 3136 * 1024, 1024 * 10)
 # A layer's gradient by its input, as by its weights, is as much work as the layer.
 GRADIENT_FLOP = 2 * (2 * sum(LAYERS))  # forward, and by all inputs

@@ -145,7 +145,8 @@ def asynchronous(rounds: int = 3, steps: int = 30, staleness_steps: int = 120, k
   print(f"\nStaleness in trainer steps, 2 workers, {staleness_steps} steps each\n")
   print("| κ | queue size | bound | mean | 95 % | max | thrown away | queue depth | trainer waiting | workers blocked |")
   print("|---|---|---|---|---|---|---|---|---|---|")
-  # With κ = 1 crafting is no more work than learning: only there are two workers enough to fill the queue.
+  # With κ = 1 crafting is no more work than learning: only there are two workers enough to fill the
+  # queue.
   for power, size, bound in [*itertools.product((k, 1), (1, 4, 16), (None,)), (k, 16, 8), (1, 16, 8)]:
     flags = {} if bound is None else {"max_staleness": bound}
     run = training_run("async_train.py", staleness_steps, 2, k=power, queue_size=size, batch_size=BATCH_SIZE, **flags)

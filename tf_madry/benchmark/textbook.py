@@ -1,6 +1,7 @@
 """Adversarial training as a good tutorial would write it: what the benchmark holds the project's own code against.
 
-A Keras Sequential model, `GradientTape`, Keras' Adam, float32, and one `tf.function` for each of attack and training step.
+A Keras Sequential model, `GradientTape`, Keras' Adam, float32, and one `tf.function` for each of
+attack and training step.
 """
 
 import keras

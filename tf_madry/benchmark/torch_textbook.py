@@ -1,6 +1,7 @@
 """One PGD step as PyTorch's users write it: a second opinion on how fast this machine can be. Needs torch.
 
-Inputs and weights are laid out channels last, which oneDNN is quicker with, and no gradient of the weights is taken.
+Inputs and weights are laid out channels last, which oneDNN is quicker with, and no gradient of the
+weights is taken.
 """
 
 from collections.abc import Callable

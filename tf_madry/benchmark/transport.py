@@ -23,7 +23,8 @@ class Throughput(NamedTuple):
 def queue_throughput(rounds: int = 5, batches: int = 1000, slots: int = 16) -> Throughput:
   """Measures how many batches of 128×784 float32 images (and int32 labels) pass between two processes in a second.
 
-  A second process makes them from a prepared array as fast as it can; this one adds up their pixels.
+  A second process makes them from a prepared array as fast as it can; this one adds up their
+  pixels.
 
   Args:
     rounds: how often each queue is measured.

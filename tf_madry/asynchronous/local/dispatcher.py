@@ -31,8 +31,10 @@ class Dispatcher:
 
   Args:
     slots: the shared memory.
-    tickets: where tickets are drawn; the trainer may draw there as well, to craft a batch of its own.
-    in_flight: how many tickets may be dealt and not settled yet, in all; None: as many as workers and slots hold.
+    tickets: where tickets are drawn; the trainer may draw there as well, to craft a batch of its
+      own.
+    in_flight: how many tickets may be dealt and not settled yet, in all; None: as many as workers
+      and slots hold.
 
   Attributes:
     lost: numbers of the workers that closed their pipe or died and have not been removed yet.
@@ -56,8 +58,8 @@ class Dispatcher:
 
     Args:
       worker: its number; that of a worker that was removed may be given to its replacement.
-      connection: the trainer's end of a `multiprocessing.Pipe()`. Close the worker's end here once the process has
-        started, so that each side sees the other's end.
+      connection: the trainer's end of a `multiprocessing.Pipe()`. Close the worker's end here once
+        the process has started, so that each side sees the other's end.
       sentinel: `process.sentinel`; keep the process object until the worker has been removed.
     """
     if worker in self._workers:
@@ -69,7 +71,8 @@ class Dispatcher:
   def remove_worker(self, worker: int) -> list[int]:
     """Takes back what a dead worker held and closes its pipe; the batches that it had announced stay valid.
 
-    A process that still runs could write into a slot that is someone else's by then: kill and join it first.
+    A process that still runs could write into a slot that is someone else's by then: kill and join
+    it first.
 
     Returns:
       The tickets that go to other workers now, ascending.

@@ -1,9 +1,9 @@
 """Shared memory that no crash can leave behind.
 
-It has no name: it is a file without a directory entry, mapped by the trainer and inherited by the workers as a file
-descriptor. The kernel frees it with the last process that maps it, however those processes end. A segment with a name,
-as `multiprocessing.shared_memory.SharedMemory` is, can outlive them, and then nobody can tell whose it was where
-containers share /dev/shm.
+It has no name: it is a file without a directory entry, mapped by the trainer and inherited by the
+workers as a file descriptor. The kernel frees it with the last process that maps it, however those
+processes end. A segment with a name, as `multiprocessing.shared_memory.SharedMemory` is, can
+outlive them, and then nobody can tell whose it was where containers share /dev/shm.
 """
 
 import mmap
@@ -20,7 +20,8 @@ class Segment:
   Args:
     size: bytes.
     purpose: what the memory is for; the subject of the error message.
-    directory: a directory in memory; by default /dev/shm where it exists, else the directory for temporary files.
+    directory: a directory in memory; by default /dev/shm where it exists, else the directory for
+      temporary files.
 
   Attributes:
     buffer: the memory, as `mmap.mmap`. It lives as long as anything in any process refers to it.

@@ -27,7 +27,8 @@ def placements(settings: AsyncConfig) -> tuple[list[Placement], list[str]]:
   """Shares out the GPUs, or without any the cores.
 
   Returns:
-    (placements, notices): those of the trainer and of each worker in turn, and lines worth telling the user.
+    (placements, notices): those of the trainer and of each worker in turn, and lines worth telling
+    the user.
 
   Raises:
     UserError: a device that there is not, or that CUDA_VISIBLE_DEVICES hides.

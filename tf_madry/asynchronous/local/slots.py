@@ -1,10 +1,11 @@
 """The bounded queue of adversarial batches between the workers and the trainer (§5), in shared memory.
 
-A *ticket* is the number of a batch in the data stream; a *slot* is the room for one finished batch. The trainer owns
-both. It deals tickets (what to craft next) and free slots (where to put the result) through a pipe to each worker; the
-worker crafts, copies the batch into a slot and announces it with a message of fixed size. No array is pickled and there
-is no lock that a killed process could hold: at any time a slot belongs to exactly one process, and what a dead worker
-held is dealt again by the trainer. A worker without a free slot waits, which bounds how stale a batch can be.
+A *ticket* is the number of a batch in the data stream; a *slot* is the room for one finished batch.
+The trainer owns both. It deals tickets (what to craft next) and free slots (where to put the
+result) through a pipe to each worker; the worker crafts, copies the batch into a slot and announces
+it with a message of fixed size. No array is pickled and there is no lock that a killed process
+could hold: at any time a slot belongs to exactly one process, and what a dead worker held is dealt
+again by the trainer. A worker without a free slot waits, which bounds how stale a batch can be.
 
     trainer (see dispatcher.py)                      worker, a process started with `spawn`
 
@@ -29,7 +30,8 @@ from tf_madry.errors import require
 
 _ALIGNMENT = 64  # bytes: a cache line, and what TensorFlow wants of a buffer that it reads without a copy
 
-# "begun" and "ended" are both the sequence number of the batch, written before and after everything else.
+# "begun" and "ended" are both the sequence number of the batch, written before and after everything
+# else.
 _HEADER = np.dtype([(name, np.int64) for name in ("begun", "worker", "ticket", "weights_step", "blocked_ns", "ended")])
 
 # The messages, trainer to worker and back.

@@ -13,8 +13,9 @@ class Status:
     directory: as in `memory.Segment`.
 
   Attributes:
-    rows: `beats`, a count that goes on for as long as the worker is able to work, once it has begun to; `ticket`, the
-      batch that it began last, and `weights_step`, the trainer step of the weights it began it with.
+    rows: `beats`, a count that goes on for as long as the worker is able to work, once it has begun
+      to; `ticket`, the batch that it began last, and `weights_step`, the trainer step of the
+      weights it began it with.
   """
 
   _ROW = np.dtype([("beats", np.int64), ("ticket", np.int64), ("weights_step", np.int64)])

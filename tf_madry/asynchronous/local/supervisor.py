@@ -59,7 +59,8 @@ class Supervisor:
       StepperError: the workers keep dying, or one cannot be started.
     """
     now = time.monotonic()
-    # Who looks after a long time, having been stopped itself perhaps, does not blame the workers for all of it.
+    # Who looks after a long time, having been stopped itself perhaps, does not blame the workers
+    # for all of it.
     passed, self._looked = min(now - self._looked, HEARTBEAT / 2), now
     for worker in list(self._dispatcher.lost):
       self._replace(worker)
@@ -81,7 +82,8 @@ class Supervisor:
         target=worker_lib.run, name=f"worker-{worker}", daemon=True,
         args=(worker, self._placements[worker], *self._shared, self._status, theirs, tell))
       resource_tracker.ensure_running()  # else the first process starts it, which lets Ctrl-C through again
-      # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its own.
+      # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its
+      # own.
       mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
       try:
         process.start()

@@ -1,8 +1,8 @@
 """Weights in shared memory (§5).
 
-No disk has to be waited for: publishing is a copy, cheap enough to be done after every step where a bound on staleness
-asks for it, and nothing outlives the run. Two snapshots take turns, so that the newest whole one can be read at any
-time, however slowly.
+No disk has to be waited for: publishing is a copy, cheap enough to be done after every step where a
+bound on staleness asks for it, and nothing outlives the run. Two snapshots take turns, so that the
+newest whole one can be read at any time, however slowly.
 """
 
 import sys
@@ -28,7 +28,8 @@ class SharedWeights:
     directory: as in `memory.Segment`.
 
   Attributes:
-    step: the trainer step of the snapshot that this process published or fetched last; None before the first.
+    step: the trainer step of the snapshot that this process published or fetched last; None before
+      the first.
 
   Raises:
     UserError: there is not enough shared memory for them.

@@ -23,7 +23,8 @@ def joined(address: str) -> Iterator[None]:
   """Has this process in a cluster while the block lasts; what it started there ends with it.
 
   Args:
-    address: "host:port" of a cluster, "auto" for the one of this machine, "local" to start one here.
+    address: "host:port" of a cluster, "auto" for the one of this machine, "local" to start one
+      here.
 
   Raises:
     UserError: Ray is not installed, or the cluster cannot be reached or is of another version.

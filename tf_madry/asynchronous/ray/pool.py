@@ -42,8 +42,8 @@ class _Worker:
 class RayPool:
   """The `pool.Pool` of a cluster that this process has joined.
 
-  Workers that find no place wait for one, as on nodes that join later. Those on a node that goes are lost with the
-  batches in their hands, which are crafted by others.
+  Workers that find no place wait for one, as on nodes that join later. Those on a node that goes
+  are lost with the batches in their hands, which are crafted by others.
 
   Args:
     config: of the run.
