@@ -1,1 +1,1 @@
-"""Asynchronous adversarial training (§5): worker processes craft the batches that one trainer process learns from."""
+"""Asynchronous training (§5): workers craft the batches that one trainer learns from."""

@@ -1,4 +1,4 @@
-"""What is logged of asynchronous training: how stale batches were, who crafted them, who waited for whom."""
+"""What is logged: how stale batches were, who crafted them, who waited for whom."""
 
 import time
 

@@ -1,4 +1,7 @@
-"""The seam between training and those that craft for it: processes of this machine, or of a cluster (§5)."""
+"""The seam between training and those that craft for it (§5).
+
+There is a pool of this machine's processes (`local/`), and one of a cluster (`ray/`).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -24,11 +27,12 @@ class Batch:
     blocked: seconds that the worker had waited for others when the batch was finished, in all.
   """
 
-  def __init__(self, images: np.ndarray, labels: np.ndarray, *, worker: int, ticket: int, weights_step: int,
-               blocked: float, settle: Callable[[bool], Any]):
+  def __init__(self, images: np.ndarray, labels: np.ndarray, *, worker: int, ticket: int,
+               weights_step: int, blocked: float, settle: Callable[[bool], Any]):
     self.images, self.labels = images.view(), labels.view()
     self.images.flags.writeable = self.labels.flags.writeable = False
-    self.worker, self.ticket, self.weights_step, self.blocked = worker, ticket, weights_step, blocked
+    self.worker, self.ticket = worker, ticket
+    self.weights_step, self.blocked = weights_step, blocked
     self._settle = settle  # called once, with whether the batch has been trained on
 
   def consume(self) -> None:
@@ -93,7 +97,7 @@ class Pool(Protocol):
     """How many finished batches are waiting."""
 
   def crafting(self) -> list[int]:
-    """Steps of the weights of all batches that are in work, and of those that workers will begin next."""
+    """Steps of the weights of all batches in work, or that workers will begin next."""
 
   def close(self) -> None:
     """Ends the workers and frees what is shared with them."""

@@ -8,12 +8,12 @@ from tqdm import tqdm
 
 from tf_madry.training.stepper import StepperError
 
-MOST, PERIOD = 5, 60.0  # more losses than this in so many seconds: something is wrong that no replacement mends
-_FIRST_DELAY = 0.25  # seconds until the first replacement; doubled with each that follows within the period
+MOST, PERIOD = 5, 60.0  # more losses in so many seconds: something is wrong that this does not mend
+_FIRST_DELAY = 0.25  # seconds; doubled with each loss that follows within the period
 
 
 class Replacements:
-  """Says when to start which worker: all at first, and again after a loss, later the more there are.
+  """Says when to start which worker: all at first, and again after a loss.
 
   Args:
     workers: how many there are to be, numbered from 0.
@@ -54,14 +54,16 @@ class Replacements:
       while now - self._recent[0] > PERIOD:
         self._recent.popleft()
       if len(self._recent) > MOST:
-        raise StepperError(f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
+        raise StepperError(
+            f"{len(self._recent)} workers were lost within {PERIOD:g} s; the last: {cause}")
       delay *= 2 ** (len(self._recent) - 1)
     self._due[worker] = now + delay
     self.count += 1
-    say(f"warning: {cause}; {held} batches in its hands are dealt again, another worker starts in {delay:g} s")
+    say(f"warning: {cause}; {held} batches in its hands are dealt again, "
+        f"another worker starts in {delay:g} s")
 
   def raised(self, traceback: str) -> str:
-    """Shows a worker's traceback, unless it is that of the one before; returns what it has done, in words."""
+    """Shows a worker's traceback, unless it was the last one's too; returns what it has done."""
     again, self._shown = traceback == self._shown, traceback
     if again:
       return "raised the same error again"

@@ -40,9 +40,9 @@ def run(config: Config, *, resume: bool = True) -> int:
     from tf_madry.training import loop
     from tf_madry.training.synchronous import Synchronous
     pool = _ray_pool(config) if on_cluster else _local_pool(others)
+    make_stepper = functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous
     try:
-      loop.train(config, resume=resume,
-                 make_stepper=functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous)
+      loop.train(config, resume=resume, make_stepper=make_stepper)
     except loop.Stopped as stopped:
       return stopped.exit_code
   return 0

@@ -1,4 +1,4 @@
-"""The trainer's steps: on the batches of the workers, and while there are none, on one of its own (§5)."""
+"""The trainer's steps: on batches of the workers, or while there are none on its own (§5)."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ _PATIENCE = 0.2  # seconds to wait for a batch before looking at workers and sig
 
 
 def pace(settings: AsyncConfig) -> tuple[int, int | None]:
-  """How often to publish weights, and how many batches may be on their way, for a bound on staleness to hold.
+  """How often to publish weights, and how many batches may be on their way, for a bound to hold.
 
   A batch is begun with weights that are up to `every` - 1 steps old, `in_flight` - 1 others are
   trained on before its turn comes, and some that were begun later overtake it where a worker is
@@ -62,7 +62,7 @@ class Asynchronous:
     self._log: Log | None = None  # until the weights are those to begin with
 
   def __call__(self, step: int) -> StepResult | None:
-    """Does training step `step` (from 0); None if no batch has come after a short wait: call again."""
+    """Does training step `step` (from 0); None if no batch came within a short wait: call again."""
     if not self._log:
       self._start(step)
     self._pool.look_after()
@@ -74,7 +74,8 @@ class Asynchronous:
         # else's.
         images, labels = tf.constant(batch.images.copy()), tf.constant(batch.labels.copy())
         result = self._step.learn(images, labels, tf.constant(step))
-        self._publish(step + 1)  # before the ticket is settled, which may let a worker begin the next batch
+        # Before the ticket is settled, which may let a worker begin the next batch.
+        self._publish(step + 1)
       self._log.add(depth, step - batch.weights_step, batch)
       return result
     if not assist:
@@ -88,10 +89,12 @@ class Asynchronous:
     self._pool.start(self._tickets, self._in_flight)
     self._log = Log(self._learner.config, self._pool)
     workers, bound = self._settings.workers, self._settings.max_staleness
-    tqdm.write(f"{workers} worker{'s' if workers > 1 else ''} crafting"
-               f"{', and the trainer while the queue is empty' if self._settings.trainer_assist else ''}; queue of "
-               f"{self._settings.queue_size} batches, weights {'shared' if self._settings.in_memory else 'saved'} every {self._every} steps, "
-               f"{'no bound on staleness' if bound is None else f'staleness of at most {bound}'}")
+    assists = ", and the trainer while the queue is empty" if self._settings.trainer_assist else ""
+    handed = "shared" if self._settings.in_memory else "saved"
+    bounded = "no bound on staleness" if bound is None else f"staleness of at most {bound}"
+    tqdm.write(f"{workers} worker{'s' if workers > 1 else ''} crafting{assists}; queue of "
+               f"{self._settings.queue_size} batches, weights {handed} every {self._every} steps, "
+               f"{bounded}")
 
   def _publish(self, step, now=False):
     if now or step % self._every == 0:
@@ -102,25 +105,28 @@ class Asynchronous:
     while batch := self._pool.take(timeout):
       if bound is None or step - batch.weights_step <= bound:
         return batch
-      self._publish(step, now=True)  # its ticket is drawn again: to be crafted with better weights this time
+      # Its ticket is drawn again: to be crafted with better weights this time.
+      self._publish(step, now=True)
       batch.reject()
       self._log.thrown_away += 1
     return None
 
   def _time_for_own(self, step):
-    """Whether the trainer can train on a batch of its own without making one that a worker is at too stale."""
+    """Whether a batch of the trainer's own makes none that a worker is at too stale."""
     bound = self._settings.max_staleness
     if bound is None:
       return True
     # The nth of them will be trained on in n steps at the earliest; those that are too late even so
     # do not count.
-    return all(step + n - weights_step != bound for n, weights_step in enumerate(sorted(self._pool.crafting())))
+    return all(step + n - weights_step != bound
+               for n, weights_step in enumerate(sorted(self._pool.crafting())))
 
   def _own(self, step):
     ticket = self._tickets.draw()
     # As of a batch from a worker: the random start goes with the ticket, schedule and averaging
     # with the step.
-    images, labels = self._step.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+    indices = tf.constant(self._batches.indices(ticket))
+    images, labels = self._step.craft(indices, tf.constant(ticket))
     result = self._step.learn(images, labels, tf.constant(step))
     self._tickets.consume(ticket)
     self._publish(step + 1)
@@ -131,7 +137,7 @@ class Asynchronous:
     return self._tickets.arrays()
 
   def restore(self, checkpoint: Checkpoint) -> None:
-    """Goes on from a checkpoint, be it of a synchronous run, which takes the batches in their order."""
+    """Goes on from a checkpoint, be it of a synchronous run, whose batches come in order."""
     self._tickets = Tickets.after(checkpoint.step, checkpoint.arrays)
 
   def report(self) -> dict[str, object]:

@@ -103,7 +103,7 @@ class SavedWeights:
     self.step = step
 
   def _begin(self, step, arrays):
-    """Writes the first weights, in place of all that an earlier run has left: it may have been further."""
+    """Writes the first weights in place of an earlier run's, which may have been further."""
     try:
       os.makedirs(self._folder, exist_ok=True)
       files.remove_temporary(self._folder)
@@ -111,7 +111,8 @@ class SavedWeights:
         os.remove(path)
       self._write(step, arrays)
     except OSError as error:
-      raise UserError(f"weights cannot be written to {self._folder!r}: {error.strerror or error}") from error
+      raise UserError(
+          f"weights cannot be written to {self._folder!r}: {error.strerror or error}") from error
     self._writer = ThreadPoolExecutor(1, "weights")
 
   def _write_waiting(self):
@@ -123,7 +124,8 @@ class SavedWeights:
       self._write(*waiting)
     except OSError as error:
       print(f"warning: the weights of step {waiting[0]:,} cannot be written to {self._folder!r} "
-            f"({error.strerror or error}): workers go on with older ones", file=sys.stderr, flush=True)
+            f"({error.strerror or error}): workers go on with older ones",
+            file=sys.stderr, flush=True)
 
   def _write(self, step, arrays):
     with files.replacing(os.path.join(self._folder, f"step-{step:08d}.npz")) as file:
@@ -154,7 +156,8 @@ class SavedWeights:
         continue
       except checkpoints.DamagedError as error:
         self._passed_over.add(version)
-        print(f"warning: weights {path!r} are damaged ({error}) and passed over", file=sys.stderr, flush=True)
+        print(f"warning: weights {path!r} are damaged ({error}) and passed over",
+              file=sys.stderr, flush=True)
     return None
 
   def _read(self, path, step):

@@ -18,8 +18,8 @@ flags.DEFINE_integer("instances", 5, "of core: how often each step is built and 
 def main(names: list[str]) -> int:
   """Runs the benchmarks of these names; returns the exit code."""
   sizes, instances = flags.FLAGS.batch_sizes, flags.FLAGS.instances
-  require(sizes and all(size.isdecimal() and int(size) for size in sizes), "batch_sizes", ",".join(sizes),
-          "whole numbers of images, at least 1, as 50,128")
+  require(sizes and all(size.isdecimal() and int(size) for size in sizes), "batch_sizes",
+          ",".join(sizes), "whole numbers of images, at least 1, as 50,128")
   require(instances >= 1, "instances", instances, "a whole number, at least 1")
   for name in names:
     require(name in BENCHMARKS, "benchmark", name, ", ".join(BENCHMARKS))

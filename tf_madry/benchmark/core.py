@@ -1,4 +1,4 @@
-"""One gradient and one training step, against a textbook's code, PyTorch and the machine's matrix products.
+"""One gradient and one training step, against a textbook's, PyTorch's and matrix products.
 
 What is compiled is built and compiled anew several times: how TensorFlow rewrites a graph can be
 left to chance, and an instance that was unlucky stays slow for as long as it lives. A median over
@@ -23,13 +23,15 @@ TEXTBOOK = "textbook float32"
 LAYERS = (28 * 28 * 25 * 32, 14 * 14 * 25 * 32 * 64, 3136 * 1024, 1024 * 10)
 # A layer's gradient by its input, as by its weights, is as much work as the layer.
 GRADIENT_FLOP = 2 * (2 * sum(LAYERS))  # forward, and by all inputs
-UPDATE_FLOP = 2 * (3 * sum(LAYERS) - LAYERS[0])  # forward, by all weights, and by all inputs but the images
+# Forward, by all weights, and by all inputs but the images.
+UPDATE_FLOP = 2 * (3 * sum(LAYERS) - LAYERS[0])
 
 Calls = dict[str, Callable[[], object]]  # by whose code and which precision
 
 
-def core(batch_sizes: Iterable[int] = (128,), instances: int = 5, rounds: int = 7, k: int = 8) -> None:
-  """One PGD gradient and one training step, against a textbook's code and against the machine's matrix products.
+def core(batch_sizes: Iterable[int] = (128,), instances: int = 5, rounds: int = 7,
+         k: int = 8) -> None:
+  """One PGD gradient and one training step, against others' and the machine's matrix products.
 
   Args:
     batch_sizes: images a step.
@@ -40,23 +42,26 @@ def core(batch_sizes: Iterable[int] = (128,), instances: int = 5, rounds: int = 
   cli.load_tensorflow()
   import tensorflow as tf
   rates = matrix_products(rounds)
-  print(f"core: {devices.description()}, {os.getloadavg()[0]:.1f} processes at work in the last minute; "
-        f"TensorFlow {tf.__version__}{_torch_version()}")
-  print(f"median (range) of {instances} instances, each built and compiled anew, of each the median of {rounds} calls in "
-        "turn with the others', compiling left out; a speedup is over the textbook's fastest instance; matrix products: "
+  print(f"core: {devices.description()}, {os.getloadavg()[0]:.1f} processes at work in the last "
+        f"minute; TensorFlow {tf.__version__}{_torch_version()}")
+  print(f"median (range) of {instances} instances, each built and compiled anew, of each the median "
+        f"of {rounds} calls in turn with the others', compiling left out; a speedup is over the "
+        "textbook's fastest instance; matrix products: "
         + ", ".join(f"{precision} {rate / 1e9:,.0f} GFLOP/s" for precision, rate in rates.items()))
-  print("\n| batch | what | code | ms | slowest / fastest | speedup | of the matrix-product rate |\n"
-        "|---|---|---|---|---|---|---|")
+  print("\n| batch | what | code | ms | slowest / fastest | speedup | of the matrix-product rate |"
+        "\n|---|---|---|---|---|---|---|")
   for batch_size in batch_sizes:
     for what, flop, build in (
         ("PGD gradient", GRADIENT_FLOP, lambda size: gradients(size)),
-        (f"training step, κ = {k}", k * GRADIENT_FLOP + UPDATE_FLOP, lambda size: training_steps(size, k))):
+        (f"training step, κ = {k}", k * GRADIENT_FLOP + UPDATE_FLOP,
+         lambda size: training_steps(size, k))):
       times = instances_of(lambda size=batch_size, build=build: build(size), instances, rounds)
       textbook = min(times[TEXTBOOK])
       for name, values in times.items():
         seconds = textbook if name == TEXTBOOK else statistics.median(values)
         floor = batch_size * flop / rates[name.split()[-1]]
-        print(f"| {batch_size} | {what} | {name} | {spread([1e3 * value for value in values], '.1f')} | "
+        milliseconds = spread([1e3 * value for value in values], ".1f")
+        print(f"| {batch_size} | {what} | {name} | {milliseconds} | "
               f"{max(values) / min(values):.2f} | {textbook / seconds:.2f} | {floor / seconds:.0%} |", flush=True)
 
 
@@ -95,7 +100,7 @@ def _examples(batch_size):
 
 
 def gradients(batch_size: int) -> Calls:
-  """PGD with κ = 1, newly built: the textbook's, ours in both precisions, and PyTorch's where it is installed."""
+  """PGD with κ = 1, newly built: the textbook's, ours, and PyTorch's where it is installed."""
   import tensorflow as tf
 
   from tf_madry.attacks import PGD

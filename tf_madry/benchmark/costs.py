@@ -1,4 +1,4 @@
-"""What the parts of an asynchronous step cost one process: crafting, learning, handing over weights."""
+"""What the parts of an asynchronous step cost: crafting, learning, handing over weights."""
 
 import copy
 import itertools
@@ -20,8 +20,8 @@ from tf_madry.training.step import AdversarialStep
 NAMES = ("craft", "learn", "publish", "reload")
 
 
-def measure(learner: Learner, batches: Batches, rounds: int, once_compiled: Callable[[], object] = lambda: None
-            ) -> dict[str, float]:
+def measure(learner: Learner, batches: Batches, rounds: int,
+            once_compiled: Callable[[], object] = lambda: None) -> dict[str, float]:
   """Median seconds of each of `NAMES`, compiling left out.
 
   Args:
@@ -53,7 +53,7 @@ def measure(learner: Learner, batches: Batches, rounds: int, once_compiled: Call
 
 
 class Saved(NamedTuple):
-  """Seconds that weights in files take: of the trainer until `publish` returns, of its thread, of a worker."""
+  """Seconds that weights in files take: of the trainer, of its thread, of a worker."""
 
   publish: float
   write: float
@@ -82,10 +82,12 @@ def saved(learner: Learner, rounds: int) -> Saved:
   return Saved(*map(statistics.median, zip(*times, strict=True)))
 
 
-def slowdown(learner: Learner, rounds: int, steps: int = 400, every: int = 100, rate: float = 500.0) -> float:
-  """Share of the time that weights in files cost a trainer with so many steps/s; the median of some rounds.
+def slowdown(learner: Learner, rounds: int, steps: int = 400, every: int = 100,
+             rate: float = 500.0) -> float:
+  """Share of the time that weights in files cost a trainer with so many steps/s.
 
-  Its steps are sums of an array that is as large as makes a step last 1 / `rate` seconds.
+  The median of some rounds. Its steps are sums of an array that is as large as makes a step last
+  1 / `rate` seconds.
   """
   weights = learner.trained.weights
   load = np.ones(2**20, np.float32)
@@ -105,10 +107,12 @@ def slowdown(learner: Learner, rounds: int, steps: int = 400, every: int = 100, 
   with tempfile.TemporaryDirectory() as folder:
     ours = _saved_weights(learner, folder)
     ours.publish(0, weights)
-    shares = [run(lambda step: ours.publish(step, weights)) / run(lambda step: None) - 1 for _ in range(rounds)]
+    shares = [run(lambda step: ours.publish(step, weights)) / run(lambda step: None) - 1
+              for _ in range(rounds)]
     ours.close()
   return statistics.median(shares)
 
 
 def _saved_weights(learner, folder):
-  return SavedWeights(folder, {variable.path: tuple(variable.shape) for variable in learner.trained.weights})
+  shapes = {variable.path: tuple(variable.shape) for variable in learner.trained.weights}
+  return SavedWeights(folder, shapes)

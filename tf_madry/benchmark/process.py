@@ -1,4 +1,4 @@
-"""A training run as a process of its own, as the scripts make it: `python -m tf_madry.benchmark.process NAME CONFIG`."""
+"""A training run as a process: `python -m tf_madry.benchmark.process SCRIPT CONFIG`."""
 
 from tf_madry import cli
 from tf_madry import config as configs
@@ -6,7 +6,7 @@ from tf_madry.asynchronous.run import run
 
 
 def main(arguments: list[str]) -> int:
-  """Trains as train.py or async_train.py, whose name comes first, would with `--config`; returns the exit code."""
+  """Trains as a script, train.py or async_train.py, does with `--config`; returns the exit code."""
   name, path = arguments
   config, _ = configs.resolve({}, path=path)
   if name == "async_train.py":

@@ -9,7 +9,9 @@ PATIENCE = 60  # seconds until a partner that says nothing is given up
 
 
 def alternate(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-  """Times calls in turn, so that what else the machine does hits all of them; the first round is left out.
+  """Times calls in turn, so that what else the machine does hits all of them.
+
+  The first round is left out.
 
   Args:
     calls: functions by name, each waiting for what it started.

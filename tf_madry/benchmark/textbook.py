@@ -1,4 +1,4 @@
-"""Adversarial training as a good tutorial would write it: what the benchmark holds the project's own code against.
+"""Adversarial training as a good tutorial would write it, to hold the project's own against.
 
 A Keras Sequential model, `GradientTape`, Keras' Adam, float32, and one `tf.function` for each of
 attack and training step.

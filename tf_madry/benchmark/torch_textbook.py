@@ -1,4 +1,4 @@
-"""One PGD step as PyTorch's users write it: a second opinion on how fast this machine can be. Needs torch.
+"""One PGD step as PyTorch's users write it: how fast else this machine can be. Needs torch.
 
 Inputs and weights are laid out channels last, which oneDNN is quicker with, and no gradient of the
 weights is taken.
@@ -23,14 +23,15 @@ def build(dtype: str = "float32") -> nn.Module:
 
 def attack_of(model: nn.Module, images: np.ndarray, labels: np.ndarray, *, threads: int,
               epsilon: float = 0.3) -> Callable[[], np.ndarray]:
-  """PGD with κ = 1 (Eq. 5) on images [batch, height, width, channels], as a function that gives adversarial ones."""
+  """PGD with κ = 1 (Eq. 5) on images [batch, height, width, channels], as a function."""
   torch.set_num_threads(threads)
   dtype = next(model.parameters()).dtype
   natural = torch.tensor(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
   target = torch.tensor(labels, dtype=torch.int64)
 
   def attack():
-    x = (natural + torch.empty_like(natural).uniform_(-epsilon, epsilon)).clamp(0, 1).requires_grad_()
+    x = natural + torch.empty_like(natural).uniform_(-epsilon, epsilon)
+    x = x.clamp(0, 1).requires_grad_()
     loss = nn.functional.cross_entropy(model(x.to(dtype)).float(), target)
     gradient, = torch.autograd.grad(loss, x)
     with torch.no_grad():

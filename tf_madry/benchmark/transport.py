@@ -14,17 +14,17 @@ from tf_madry.training.tickets import Tickets
 
 
 class Throughput(NamedTuple):
-  """Batches/s of each round, through shared slots and through `multiprocessing.Queue`; the rounds alternated."""
+  """Batches/s of each round, through shared slots and through `multiprocessing.Queue`."""
 
   slots: list[float]
   queue: list[float]
 
 
 def queue_throughput(rounds: int = 5, batches: int = 1000, slots: int = 16) -> Throughput:
-  """Measures how many batches of 128×784 float32 images (and int32 labels) pass between two processes in a second.
+  """Measures how many batches pass between two processes in a second, in rounds that alternate.
 
-  A second process makes them from a prepared array as fast as it can; this one adds up their
-  pixels.
+  A batch is 128×784 float32 images and int32 labels. A second process makes them from a prepared
+  array as fast as it can; this one adds up their pixels.
 
   Args:
     rounds: how often each queue is measured.
@@ -95,14 +95,16 @@ def _fill_queue(queue, batches):
 def queue() -> None:
   """The shared-memory slots of asynchronous training against `multiprocessing.Queue`."""
   result = queue_throughput()
-  print(f"queue: batches of 128×784 float32 from process to process, median (range) of {len(result.slots)} rounds")
+  print("queue: batches of 128×784 float32 from process to process, median (range) of "
+        f"{len(result.slots)} rounds")
+  ratios = [slots / queue for slots, queue in zip(*result, strict=True)]
   print(f"  shared slots           {spread(result.slots, ',.0f')} batches/s")
   print(f"  multiprocessing.Queue  {spread(result.queue, ',.0f')} batches/s")
-  print(f"  ratio                  {spread([slots / queue for slots, queue in zip(*result, strict=True)], '.1f')}")
+  print(f"  ratio                  {spread(ratios, '.1f')}")
 
 
 def weights(rounds: int = 30) -> None:
-  """What it costs the trainer to publish its weights, in memory and in files, and a worker to take them over."""
+  """What it costs the trainer to publish its weights, and a worker to take them over."""
   cli.load_tensorflow()
   from tf_madry import config, datasets
   from tf_madry.benchmark import costs
@@ -114,11 +116,14 @@ def weights(rounds: int = 30) -> None:
   saved = costs.saved(learner, rounds)
   print(f"weights: median of {rounds} rounds on a batch of {BATCH_SIZE}")
   print(f"  the trainer's step, crafting left out  {learn * 1e3:.1f} ms")
-  print(f"  publishing in memory                   {publish * 1e3:.1f} ms: {publish / learn / 100:.2%} of its time when "
-        f"done every 100 steps, {publish / learn:.1%} when done every step")
+  print(f"  publishing in memory                   {publish * 1e3:.1f} ms: "
+        f"{publish / learn / 100:.2%} of its time when done every 100 steps, {publish / learn:.1%} "
+        "when done every step")
   print(f"  a worker's reloading from memory       {reload * 1e3:.1f} ms")
-  print(f"  publishing in files                    {saved.publish * 1e3:.1f} ms, and {saved.write * 1e3:.1f} ms in a thread: "
-        f"every 100 steps {saved.publish / 50:.3%} of the time at 2 steps/s, {saved.publish / 0.2:.1%} at 500")
+  print(f"  publishing in files                    {saved.publish * 1e3:.1f} ms, and "
+        f"{saved.write * 1e3:.1f} ms in a thread: every 100 steps {saved.publish / 50:.3%} of the "
+        f"time at 2 steps/s, {saved.publish / 0.2:.1%} at 500")
   print(f"  a worker's reloading from files        {saved.reload * 1e3:.1f} ms")
-  print(f"  500 steps/s, weights every 100 steps   {costs.slowdown(learner, rounds // 3):.1%} slower than without, all "
-        "that the thread takes included")
+  slower = costs.slowdown(learner, max(1, rounds // 3))
+  print(f"  500 steps/s, weights every 100 steps   {slower:.1%} slower than without, all that the "
+        "thread takes included")

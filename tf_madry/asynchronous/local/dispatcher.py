@@ -1,4 +1,4 @@
-"""The trainer's side of the queue: who crafts what, what is finished, what comes back from the dead (§5)."""
+"""The trainer's side of the queue: who crafts what, what is finished, what was lost (§5)."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from tf_madry.asynchronous.local.slots import DEALT, HELLO, READY, Slots
 from tf_madry.asynchronous.pool import Batch
 from tf_madry.training.tickets import Tickets
 
-_AHEAD = 2  # tickets, and slots, that a worker holds: one in work and one to go on with while the trainer is busy
+_AHEAD = 2  # tickets, and slots, of a worker: one in work, one to go on with if the trainer is busy
 
 
 @dataclass
@@ -69,10 +69,10 @@ class Dispatcher:
     self._selector.register(sentinel, selectors.EVENT_READ, worker)
 
   def remove_worker(self, worker: int) -> list[int]:
-    """Takes back what a dead worker held and closes its pipe; the batches that it had announced stay valid.
+    """Takes back what a dead worker held and closes its pipe.
 
-    A process that still runs could write into a slot that is someone else's by then: kill and join
-    it first.
+    The batches that it had announced stay valid. A process that still runs could write into a slot
+    that is someone else's by then: kill and join it first.
 
     Returns:
       The tickets that go to other workers now, ascending.
@@ -98,7 +98,7 @@ class Dispatcher:
     return sorted(member.tickets)
 
   def take(self, timeout: float) -> Batch | None:
-    """Returns the `Batch` announced first, or None after `timeout` seconds or as soon as another worker is `lost`."""
+    """Returns the batch announced first, None after `timeout` seconds or when a worker is lost."""
     start, lost = time.monotonic(), len(self.lost)
     self._collect(0)
     while True:
@@ -107,8 +107,9 @@ class Dispatcher:
         slot = self._slots[index]
         begun, by, of, weights_step, blocked_ns, ended = slot.header.item()
         if (begun, by, of, ended) == (sequence, worker, ticket, sequence):
-          return Batch(slot.images, slot.labels, worker=worker, ticket=ticket, weights_step=weights_step,
-                       blocked=blocked_ns * 1e-9, settle=functools.partial(self._settle, index, ticket))
+          settle = functools.partial(self._settle, index, ticket)
+          return Batch(slot.images, slot.labels, worker=worker, ticket=ticket,
+                       weights_step=weights_step, blocked=blocked_ns * 1e-9, settle=settle)
         self.torn += 1
         self._settle(index, ticket, False)
       now = time.monotonic()
@@ -123,8 +124,9 @@ class Dispatcher:
     return len(self._ready)
 
   def in_work(self) -> dict[int, int]:
-    """Returns {worker: ticket} of what each worker has in work now, or has been dealt and will begin next."""
-    return {worker: one.tickets[0] for worker, one in self._workers.items() if one.crafting and one.tickets}
+    """Returns {worker: ticket} of what each worker has in work, or will begin next."""
+    return {worker: one.tickets[0] for worker, one in self._workers.items()
+            if one.crafting and one.tickets}
 
   def close(self) -> None:
     """Closes all pipes, on which the workers raise `TrainerGone`."""
@@ -174,7 +176,7 @@ class Dispatcher:
       self._selector.unregister(member.sentinel)
 
   def _deal(self):
-    """Gives tickets to who has fewest; slots to who has fewest, and of those to who has the lowest ticket."""
+    """Gives tickets and slots to who has fewest, slots of those to who has the lowest ticket."""
     able = [one for one in self._workers.values() if one.crafting]
     if not able:
       return

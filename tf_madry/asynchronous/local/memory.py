@@ -15,7 +15,7 @@ from tf_madry.errors import UserError
 
 
 class Segment:
-  """`size` bytes of zeroed shared memory, really reserved, that a `spawn`ed process receives among its arguments.
+  """Zeroed shared memory, really reserved, that a `spawn`ed process receives among its arguments.
 
   Args:
     size: bytes.
@@ -40,7 +40,7 @@ class Segment:
       raise UserError(too_small)
     self._file = None
     try:
-      self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed in close())
+      self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (see close)
       # Not just the length: writing to a hole that cannot be filled later is a SIGBUS.
       if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(self._file.fileno(), 0, size)

@@ -12,13 +12,18 @@ from tf_madry.runtime import devices
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-  """Where one process works: its `environment`, and how many `threads` TensorFlow may use (None: as many as it likes)."""
+  """Where one process works.
+
+  Attributes:
+    environment: variables that say so.
+    threads: how many TensorFlow may use; None: as many as it likes.
+  """
 
   environment: dict[str, str]
   threads: int | None = None
 
   def apply(self) -> None:
-    """Settles this process there and imports TensorFlow, which must not have been imported before."""
+    """Settles this process there and imports TensorFlow, which must not have been before."""
     os.environ.update(self.environment)
     cli.load_tensorflow(self.threads)
 
@@ -36,7 +41,8 @@ def placements(settings: AsyncConfig) -> tuple[list[Placement], list[str]]:
   processes, present = 1 + settings.workers, devices.gpus()
   chosen = [name.strip() for name in settings.devices.split(",")] if settings.devices else present
   require(set(chosen) <= set(present), "devices", settings.devices,
-          f"numbers out of {', '.join(present)}" if present else "nothing, since there is no GPU here")
+          f"numbers out of {', '.join(present)}" if present
+          else "nothing, since there is no GPU here")
   return _on_gpus(chosen, processes) if chosen else _on_cores(devices.cores(), settings)
 
 
@@ -60,6 +66,7 @@ def _on_cores(available, settings):
   rest = max(1, available - settings.workers * share)
   notices, busy = [], settings.workers + settings.trainer_assist
   if busy > available:
-    notices.append(f"{busy} processes that craft on {available} core{'s' if available > 1 else ''}: "
+    these = f"{available} core{'s' if available > 1 else ''}"
+    notices.append(f"{busy} processes that craft on {these}: "
                    f"more than {available} make nothing faster")
   return [Placement(no_gpu, rest)] + settings.workers * [Placement(no_gpu, share)], notices

@@ -27,12 +27,13 @@ class LocalPool:
     UserError: there is too little shared memory.
   """
 
-  def __init__(self, config: Config, image_shape: tuple[int, ...], weight_shapes: Mapping[str, tuple[int, ...]], *,
-               placements: Sequence[Placement]):
+  def __init__(self, config: Config, image_shape: tuple[int, ...],
+               weight_shapes: Mapping[str, tuple[int, ...]], *, placements: Sequence[Placement]):
     self._config, self._placements = config, placements
     self._slots = Slots(config.asynchronous.queue_size, config.training.batch_size, image_shape)
-    self._weights: Weights = (SharedWeights(list(weight_shapes.values())) if config.asynchronous.in_memory
-                              else SavedWeights(config.run.model_dir, weight_shapes))
+    self._weights: Weights = (
+        SharedWeights(list(weight_shapes.values())) if config.asynchronous.in_memory
+        else SavedWeights(config.run.model_dir, weight_shapes))
     self._status = Status(len(placements))
     self._dispatcher: Dispatcher | None = None
     self._supervisor: Supervisor | None = None

@@ -1,4 +1,4 @@
-"""The bounded queue of adversarial batches between the workers and the trainer (§5), in shared memory.
+"""The bounded queue of batches between the workers and the trainer (§5), in shared memory.
 
 A *ticket* is the number of a batch in the data stream; a *slot* is the room for one finished batch.
 The trainer owns both. It deals tickets (what to craft next) and free slots (where to put the
@@ -7,14 +7,14 @@ it with a message of fixed size. No array is pickled and there is no lock that a
 could hold: at any time a slot belongs to exactly one process, and what a dead worker held is dealt
 again by the trainer. A worker without a free slot waits, which bounds how stale a batch can be.
 
-    trainer (see dispatcher.py)                      worker, a process started with `spawn`
+    trainer (see dispatcher.py)                   worker, a process started with `spawn`
 
-    tickets = Tickets.after(step, arrays)            def work(slots, connection):
-    with Slots(16, 128, (28, 28, 1)) as slots:         producer = Producer(slots, connection, worker=0)
-      dispatcher = Dispatcher(slots, tickets)          while True:  # until TrainerGone
-      dispatcher.add_worker(0, ours, sentinel)           ticket = producer.next_ticket(timeout)
-      with dispatcher.take(timeout) as batch:            images, labels = ...
-        train(batch.images, batch.labels)                producer.publish(images, labels, weights_step, timeout)
+    tickets = Tickets.after(step, arrays)         def work(slots, connection):
+    with Slots(16, 128, (28, 28, 1)) as slots:      producer = Producer(slots, connection, worker=0)
+      dispatcher = Dispatcher(slots, tickets)       while True:  # until TrainerGone
+      dispatcher.add_worker(0, ours, sentinel)        ticket = producer.next_ticket(timeout)
+      with dispatcher.take(timeout) as batch:         images, labels = ...
+        train(batch.images, batch.labels)             producer.publish(images, labels, step, 60)
 """
 
 import struct
@@ -28,11 +28,12 @@ import numpy as np
 from tf_madry.asynchronous.local.memory import Segment
 from tf_madry.errors import require
 
-_ALIGNMENT = 64  # bytes: a cache line, and what TensorFlow wants of a buffer that it reads without a copy
+_ALIGNMENT = 64  # bytes: a cache line, and what TensorFlow wants of a buffer to be read in place
 
 # "begun" and "ended" are both the sequence number of the batch, written before and after everything
 # else.
-_HEADER = np.dtype([(name, np.int64) for name in ("begun", "worker", "ticket", "weights_step", "blocked_ns", "ended")])
+_HEADER = np.dtype([(name, np.int64) for name in (
+    "begun", "worker", "ticket", "weights_step", "blocked_ns", "ended")])
 
 # The messages, trainer to worker and back.
 DEALT = struct.Struct("<?q")  # whether it is a slot or a ticket, its number
@@ -41,11 +42,11 @@ HELLO = READY.pack(-1, -1, 0)  # sequences begin with 1
 
 
 class TrainerGone(Exception):
-  """The trainer has closed its end of the pipe or has died: the worker has nothing left to do and should exit."""
+  """The trainer has closed its end of the pipe or has died: the worker should exit."""
 
 
 class Slot(NamedTuple):
-  """Views of one slot's memory: images float32 [B, h, w, c], labels int32 [B], header `_HEADER` []."""
+  """Views of one slot: images float32 [B, h, w, c], labels int32 [B], header `_HEADER` []."""
 
   header: np.ndarray
   images: np.ndarray
@@ -53,7 +54,9 @@ class Slot(NamedTuple):
 
 
 class Slots:
-  """The slots by number: `slots[number]` is a `Slot`. The trainer creates it and passes it to each worker among the arguments of `Process`.
+  """All slots: `slots[number]` is a `Slot`.
+
+  The trainer creates them and passes them to each worker among the arguments of `Process`.
 
   Args:
     slots: how many finished batches may wait, the queue size.
@@ -65,7 +68,8 @@ class Slots:
     UserError: `slots` or `batch_size` below 1, or too little shared memory for them.
   """
 
-  def __init__(self, slots: int, batch_size: int, image_shape: tuple[int, ...], directory: str | None = None):
+  def __init__(self, slots: int, batch_size: int, image_shape: tuple[int, ...],
+               directory: str | None = None):
     require(slots >= 1, "queue_size", slots, "at least 1")
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     self._dimensions = slots, batch_size, tuple(image_shape)
@@ -117,7 +121,9 @@ class Slots:
 
 
 class Producer:
-  """The worker's side. Nothing is dealt to it before it first asks for a ticket, so ask when ready to craft.
+  """The worker's side.
+
+  Nothing is dealt to it before it first asks for a ticket, so ask when ready to craft.
 
   Args:
     slots: the `Slots`, as the process received it.
@@ -136,7 +142,9 @@ class Producer:
     self.blocked = 0.0
 
   def next_ticket(self, timeout: float) -> int | None:
-    """Returns the ticket to craft now, the same until it has been published, or None after `timeout` seconds.
+    """Returns the ticket to craft now, or None after `timeout` seconds.
+
+    It stays the same until its batch has been published.
 
     Raises:
       TrainerGone: nobody is there to deal one.
@@ -166,12 +174,14 @@ class Producer:
     index, ticket = self._free[0], self._tickets[0]
     slot = self._slots[index]
     self._sequence += 1
-    slot.header[...] = self._sequence, self._worker, ticket, weights_step, round(self.blocked * 1e9), 0
-    for place, array in (slot.images, images), (slot.labels, labels):
+    blocked_ns = round(self.blocked * 1e9)
+    slot.header[...] = self._sequence, self._worker, ticket, weights_step, blocked_ns, 0
+    for target, array in (slot.images, images), (slot.labels, labels):
       array = np.asarray(array)
-      if (array.shape, array.dtype) != (place.shape, place.dtype):
-        raise ValueError(f"published {array.dtype} {array.shape}, a slot holds {place.dtype} {place.shape}")
-      place[...] = array
+      if (array.shape, array.dtype) != (target.shape, target.dtype):
+        raise ValueError(f"published {array.dtype} {array.shape}, "
+                         f"a slot holds {target.dtype} {target.shape}")
+      target[...] = array
     slot.header["ended"] = self._sequence
     self._send(READY.pack(index, ticket, self._sequence))
     self._free.popleft()

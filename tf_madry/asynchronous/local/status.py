@@ -1,4 +1,4 @@
-"""What the trainer can see of each worker at any time, whatever the worker is busy with: a table in shared memory."""
+"""What the trainer can see of each worker at any time: a table in shared memory."""
 
 import numpy as np
 
@@ -21,7 +21,8 @@ class Status:
   _ROW = np.dtype([("beats", np.int64), ("ticket", np.int64), ("weights_step", np.int64)])
 
   def __init__(self, workers: int, directory: str | None = None):
-    self._segment = Segment(workers * self._ROW.itemsize, f"the state of {workers} workers", directory)
+    size = workers * self._ROW.itemsize
+    self._segment = Segment(size, f"the state of {workers} workers", directory)
     self._map()
 
   def _map(self):

@@ -1,4 +1,4 @@
-"""Keeps the worker processes alive: starts them, watches over them, replaces and ends them (§5)."""
+"""Keeps the worker processes alive: starts, watches, replaces and ends them (§5)."""
 
 import contextlib
 import dataclasses
@@ -46,14 +46,18 @@ class Supervisor:
     replacements: of workers that were lost.
   """
 
-  def __init__(self, placements: Sequence[Placement], status: Status, dispatcher: Dispatcher, shared: tuple):
-    self._placements, self._status, self._dispatcher, self._shared = placements, status, dispatcher, shared
+  def __init__(self, placements: Sequence[Placement], status: Status, dispatcher: Dispatcher,
+               shared: tuple):
+    self._placements, self._status = placements, status
+    self._dispatcher, self._shared = dispatcher, shared
     self._workers = {}
     self._looked = time.monotonic()
     self.replacements = Replacements(len(placements))
 
   def look_after(self) -> None:
-    """Starts workers that are due, ends frozen ones, and takes leave of the dead; to be called often. Never waits.
+    """Starts workers that are due, ends frozen ones, and takes leave of the dead.
+
+    To be called often; never waits.
 
     Raises:
       StepperError: the workers keep dying, or one cannot be started.
@@ -81,7 +85,8 @@ class Supervisor:
       process = _CONTEXT.Process(
         target=worker_lib.run, name=f"worker-{worker}", daemon=True,
         args=(worker, self._placements[worker], *self._shared, self._status, theirs, tell))
-      resource_tracker.ensure_running()  # else the first process starts it, which lets Ctrl-C through again
+      # Else the first process starts it, which lets Ctrl-C through again.
+      resource_tracker.ensure_running()
       # A Ctrl-C that comes before the worker can ignore it would end it with a traceback of its
       # own.
       mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -126,7 +131,9 @@ class Supervisor:
       return self.replacements.raised(words)
     if member.frozen:
       return f"gave no sign of life for {HEARTBEAT if member.beats else STARTING:g} s"
-    return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+    if code < 0:
+      return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with exit code {code}"
 
   def close(self) -> None:
     """Ends all workers, now: they hold nothing that has to be saved."""

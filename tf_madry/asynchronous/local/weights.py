@@ -14,7 +14,8 @@ import numpy as np
 from tf_madry.asynchronous.local.memory import Segment
 
 # "begun" and "ended" are both the number of the snapshot, written before and after everything else.
-_HEADER = np.dtype([("begun", np.int64), ("step", np.int64), ("checksum", np.uint64), ("ended", np.int64)])
+_HEADER = np.dtype([
+    ("begun", np.int64), ("step", np.int64), ("checksum", np.uint64), ("ended", np.int64)])
 _ALIGNMENT = 64  # bytes: a cache line
 
 
@@ -79,7 +80,7 @@ class SharedWeights:
     self.step = step
 
   def fetch(self) -> list[np.ndarray] | None:
-    """Returns copies of the weights, or None if there is no newer whole snapshot than at the last call.
+    """Returns copies of the weights, or None if there is no newer whole snapshot.
 
     A damaged snapshot is reported on standard error, once, and passed over.
     """
@@ -90,12 +91,15 @@ class SharedWeights:
       if number <= self._number:
         return None
       step, checksum, words = int(header["step"]), int(header["checksum"]), words.copy()
-      if header["begun"] == number:  # else the trainer has come round to this half: the other one is whole and newer
+      # Else the trainer has come round to this half: the other one is whole and newer.
+      if header["begun"] == number:
         break
     self._number = number
     if _checksum(words, step) != checksum:
-      kept = "nothing to go on with yet" if self.step is None else f"going on with those of step {self.step:,}"
-      print(f"warning: snapshot {number} of the weights is damaged: {kept}", file=sys.stderr, flush=True)
+      kept = ("nothing to go on with yet" if self.step is None
+              else f"going on with those of step {self.step:,}")
+      print(f"warning: snapshot {number} of the weights is damaged: {kept}",
+            file=sys.stderr, flush=True)
       return None
     self.step = step
     return self._arrays(words)

@@ -19,11 +19,11 @@ from tf_madry.config import Config
 
 BEAT = 0.5  # seconds between two signs of life
 _PATIENCE = 1.0  # seconds of a wait that is begun again at its end
-_LAST_WORDS = 10_000  # characters of a traceback: no more than a pipe takes from somebody who does not wait
+_LAST_WORDS = 10_000  # characters of a traceback: what a pipe takes from who does not wait
 
 
-def run(worker: int, placement: Placement, config: Config, slots: Slots, weights: Weights, status: Status,
-        connection: Connection, last_words: Connection) -> None:
+def run(worker: int, placement: Placement, config: Config, slots: Slots, weights: Weights,
+        status: Status, connection: Connection, last_words: Connection) -> None:
   """What the process does until the trainer has gone.
 
   Args:

@@ -29,7 +29,8 @@ def joined(address: str) -> Iterator[None]:
   Raises:
     UserError: Ray is not installed, or the cluster cannot be reached or is of another version.
   """
-  require(importlib.util.find_spec("ray"), "cluster", address, "nothing without Ray: pip install ray")
+  require(importlib.util.find_spec("ray"), "cluster", address,
+          "nothing without Ray: pip install ray")
   import ray
   options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": _RUNTIME}
   if address == "local":

@@ -1,6 +1,7 @@
 """Workers on a cluster: actors of Ray that are asked for batches (§7)."""
 
 import dataclasses
+import functools
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from tf_madry.training.tickets import Tickets
 HEARTBEAT = 10.0  # seconds without an answer after which a worker is given up
 STARTING = 120.0  # seconds that it may take to get ready once it has a place
 _PULSE = 1.0  # seconds between two looks
-_AHEAD = 2  # batches that a worker is asked for: one in work and one to go on with while the network is busy
+_AHEAD = 2  # batches that a worker is asked for: one in work, one to go on with
 _SETTLING = 5.0  # seconds after which it is said that workers have no place yet
 
 
@@ -36,7 +37,8 @@ class _Worker:
   crafting: bool = False
   pulse: ray.ObjectRef | None = None
   heard: float = 0.0  # when it last answered
-  asked: dict[ray.ObjectRef, tuple[int, int]] = dataclasses.field(default_factory=dict)  # (ticket, at least step)
+  # Batches that it is to craft: their tickets, and the step that its weights have at least.
+  asked: dict[ray.ObjectRef, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 class RayPool:
@@ -52,10 +54,11 @@ class RayPool:
     data: digest of the trainer's data, see `worker.digest`.
   """
 
-  def __init__(self, config: Config, image_shape: tuple[int, ...], weight_shapes: Mapping[str, tuple[int, ...]], *,
-               data: str):
+  def __init__(self, config: Config, image_shape: tuple[int, ...],
+               weight_shapes: Mapping[str, tuple[int, ...]], *, data: str):
     self._config, self._data = config, data
-    self._resources = cluster.worker_resources(cluster.parse_resources(config.asynchronous.worker_resources))
+    given = cluster.parse_resources(config.asynchronous.worker_resources)
+    self._resources = cluster.worker_resources(given)
     self._workers: dict[int, _Worker] = {}
     self._refused: set[int] = set()
     self._newest: tuple[int, ray.ObjectRef] | None = None
@@ -71,7 +74,8 @@ class RayPool:
     self._most = settings.queue_size + settings.workers if in_flight is None else in_flight
     self._began = time.monotonic()
     threads = self._resources.get("CPU", 0)
-    arguments = self._config.values(), max(1, int(threads)) if threads else None, bool(self._resources.get("GPU"))
+    threads = max(1, int(threads)) if threads else None
+    arguments = self._config.values(), threads, bool(self._resources.get("GPU"))
     actor = ray.remote(concurrency_groups={"beside": 1}, scheduling_strategy="SPREAD",
                        **cluster.actor_options(self._resources))(Worker)
     self._create = lambda: actor.remote(*arguments)
@@ -117,7 +121,8 @@ class RayPool:
 
   def crafting(self) -> list[int]:
     # What a worker really began with may be newer.
-    return [min(step for _, step in worker.asked.values()) for worker in self._workers.values() if worker.asked]
+    return [min(step for _, step in worker.asked.values())
+            for worker in self._workers.values() if worker.asked]
 
   def close(self) -> None:
     for worker in self._workers.values():
@@ -127,7 +132,7 @@ class RayPool:
     self._newest = None
 
   def _advance(self, number, worker):
-    """Goes on with a worker: from its place to being ready, and from one sign of life to the next."""
+    """Goes on with a worker: to its place, to being ready, from sign of life to sign of life."""
     now = time.monotonic()
     if not worker.begun:
       if _done(worker.hello):
@@ -143,7 +148,8 @@ class RayPool:
     elif worker.pulse and now > worker.heard + HEARTBEAT:
       self._lose(number, f"gave no sign of life for {HEARTBEAT:g} s")
     elif not worker.pulse and now > worker.heard + _PULSE:
-      worker.pulse, worker.heard = worker.actor.pulse.options(concurrency_group="beside").remote(), now
+      worker.pulse = worker.actor.pulse.options(concurrency_group="beside").remote()
+      worker.heard = now
 
   def _welcome(self, number, worker, hello):
     host, process, worker.node, theirs = hello
@@ -155,7 +161,8 @@ class RayPool:
 
   def _admit(self, number, worker, data):
     if data != self._data:
-      return self._refuse(number, f"has other images in {self._config.training.dataset} than the trainer")
+      dataset = self._config.training.dataset
+      return self._refuse(number, f"has other images in {dataset} than the trainer")
     worker.crafting, worker.heard = True, time.monotonic()
     self._show(worker)
 
@@ -200,8 +207,8 @@ class RayPool:
           continue
         ticket, _ = worker.asked.pop(ref)
         self._ready.append(Batch(
-          images, labels, worker=asked[ref], ticket=ticket, weights_step=weights_step, blocked=blocked,
-          settle=lambda consumed, ticket=ticket: self._settle(ticket, consumed)))
+          images, labels, worker=asked[ref], ticket=ticket, weights_step=weights_step,
+          blocked=blocked, settle=functools.partial(self._settle, ticket)))
     self._deal()
 
   def _settle(self, ticket, consumed):
@@ -223,7 +230,8 @@ class RayPool:
       cause = "is lost with its node"
     elif isinstance(cause, ray.exceptions.RayError):
       cause = "has died"
-    self._replacements.lost(number, f"{worker.name or f'worker {number}'} {cause}", len(worker.asked), blamed=not gone)
+    name = worker.name or f"worker {number}"
+    self._replacements.lost(number, f"{name} {cause}", len(worker.asked), blamed=not gone)
 
   def _tell_places(self):
     """Says how many workers have a place where not all have, and when there are more."""
@@ -232,10 +240,11 @@ class RayPool:
     if time.monotonic() < self._began + _SETTLING:
       return
     if placed > self._told:
-      rest = "" if placed == wanted else (f"; the cluster has {_written(ray.cluster_resources())}, and the others "
-                                          "begin when there is more")
+      rest = "" if placed == wanted else (f"; the cluster has {_written(ray.cluster_resources())}, "
+                                          "and the others begin when there is more")
       if rest or 0 <= self._told < wanted:
-        say(f"note: {placed} of {wanted} workers have a place, with {_written(self._resources)} each{rest}")
+        say(f"note: {placed} of {wanted} workers have a place, with {_written(self._resources)} "
+            f"each{rest}")
       self._told = placed
 
 

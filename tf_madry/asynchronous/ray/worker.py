@@ -1,4 +1,4 @@
-"""What runs on the cluster: an actor that crafts the batches it is asked for, with the newest weights it was shown."""
+"""What runs on the cluster: an actor that crafts what it is asked for, with the newest weights."""
 
 import hashlib
 import importlib.metadata
@@ -17,7 +17,7 @@ _FOLLOW = 60.0  # seconds that weights which were published may take to arrive
 
 
 def versions() -> dict[str, str]:
-  """What has to be the same in the trainer and its workers, for a batch to depend on ticket and weights alone."""
+  """What trainer and workers need to share, for a batch to depend on ticket and weights alone."""
   return {"tf_madry": tf_madry.__version__, "TensorFlow": importlib.metadata.version("tensorflow")}
 
 
@@ -29,7 +29,7 @@ def digest(dataset: datasets.Dataset) -> str:
 
 
 class Worker:
-  """An actor. Its calls come one after the other, but for `receive` and `pulse`, which do not wait for a batch.
+  """An actor. One call waits for the other, but `receive` and `pulse` do not wait for a batch.
 
   Args:
     values: of the run's config, flat.
@@ -63,7 +63,11 @@ class Worker:
     self._batches = datasets.Batches(len(dataset.train), training.batch_size, training.seed)
     self._learner = Learner(self._config, dataset)
     step = AdversarialStep(self._learner)
-    self._craft = lambda ticket: step.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+
+    def craft(ticket):
+      return step.craft(tf.constant(self._batches.indices(ticket)), tf.constant(ticket))
+
+    self._craft = craft
     self._craft(0)  # compiles: nobody should have to wait for it once there is a batch to be made
     self._step = None  # of the weights that it has
     return digest(dataset)
@@ -89,7 +93,8 @@ class Worker:
       Images, labels, step of the weights, seconds that it has waited between batches, in all.
     """
     with self._arrival:
-      arrived = self._arrival.wait_for(lambda: self._newest and self._newest[0] >= at_least, _FOLLOW)
+      arrived = self._arrival.wait_for(
+          lambda: self._newest and self._newest[0] >= at_least, _FOLLOW)
       if not arrived:
         raise RuntimeError(f"the weights of step {at_least} have not come within {_FOLLOW:g} s")
       step, weights = self._newest
