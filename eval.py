@@ -36,7 +36,8 @@ OUTPUTS = ("json", "save_attack", "predictions", "markdown")
 flags.DEFINE_string("model_dir", "models/paper",
                     "a directory that train.py wrote, or one of the challenge's models")
 flags.DEFINE_string("checkpoint", None,
-                    "one checkpoint, ours or TF1, instead of the newest of --model_dir")
+                    "one checkpoint, ours or TF1, instead of the newest of --model_dir; or "
+                    "pretrained/NAME")
 flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square or suite")
 flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
 flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
@@ -222,9 +223,8 @@ def run_certify(loaded, split, sources, title):
 
 def record_folder(loaded, name):
   """Where the record is kept: as --record says, or in the model directory; None: nowhere."""
-  from tf_madry import checkpoints
   from tf_madry.runtime import files
-  folder = FLAGS.record or os.path.join(checkpoints.home(loaded.path), name)
+  folder = FLAGS.record or os.path.join(loaded.home, name)
   if FLAGS.record or files.can_hold(folder):
     return folder
   print(f"note: {folder!r} cannot be written: no record is kept, and a stop loses all; --record "

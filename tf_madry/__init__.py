@@ -11,7 +11,7 @@ def load_model(model_dir: str) -> "keras.Model":  # noqa: F821 (imported by thos
   bounds=(0, 1))`, for example.
 
   Args:
-    model_dir: a directory that `train.py` wrote.
+    model_dir: a directory that `train.py` wrote, or a network that is shipped: "pretrained/paper".
 
   Raises:
     UserError: there is no such directory, or no whole checkpoint in it.

@@ -8,7 +8,7 @@ import keras
 from tf_madry import checkpoints, models
 from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
-from tf_madry.models import directory, network, tf1
+from tf_madry.models import directory, network, pretrained, tf1
 
 
 class LoadedModel(NamedTuple):
@@ -19,6 +19,12 @@ class LoadedModel(NamedTuple):
   config: Config
   path: str
 
+  @property
+  def home(self) -> str:
+    """The directory for what belongs to it, such as records; of what is shipped, one of its own."""
+    name = pretrained.find(self.path)
+    return os.path.join("models", f"pretrained-{name}") if name else checkpoints.home(self.path)
+
 
 def load_model(path: str) -> LoadedModel:
   """Rebuilds the trained model of a model directory, or of one checkpoint, ours or the challenge's.
@@ -27,6 +33,8 @@ def load_model(path: str) -> LoadedModel:
     UserError: there is no whole checkpoint, its weights do not fit the network, or a directory
       holds those of two runs (see `directory.py`).
   """
+  if name := pretrained.find(path):
+    return model_of(pretrained.read(name))
   directory.require_one(path)
   challenge = None if checkpoints.list_paths(path) else tf1.find_checkpoint(path)
   if challenge:
