@@ -6,6 +6,7 @@ from typing import Any
 
 from tf_madry.config import TrainingConfig
 from tf_madry.errors import require
+from tf_madry.recipes import RECIPES
 from tf_madry.runtime import devices
 
 STEPS = 60_000  # of the paper's networks (§6)
@@ -14,7 +15,8 @@ MOST_IMAGES = 10_000  # of the test set
 
 # Below full size the paper's own settings do not get off the ground: a constant rate of 1e-4 from
 # weights of deviation 0.1 takes thousands of steps to find anything against ε = 0.3.
-BELOW_FULL_SIZE = {"initialization": "he", "schedule": "linear", "ramp": 0.1}
+QUICK = RECIPES["quick"]
+BELOW_FULL_SIZE = {name: QUICK[name] for name in ("initialization", "schedule", "ramp")}
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -132,7 +134,7 @@ def fill(**given: Any) -> Options:
   else:
     defaults = {"precision": devices.fast_precision(), "k_list": (1, 2, 4, 8, 32),
                 "s_list": (0, 16, 32, 48, 64, 128),
-                "rates": (1e-3, 2.5e-4), "long": 0.0}
+                "rates": (QUICK["learning_rate"], 2.5e-4), "long": 0.0}
   filled = dataclasses.replace(
     chosen, **{name: value for name, value in defaults.items() if getattr(chosen, name) is None})
   return dataclasses.replace(
