@@ -40,9 +40,11 @@ def test_every_process_is_where_it_should_be(tmp_path, monkeypatch):
     ("--workers=-1", "workers is -1, accepted: a whole number of processes"), ("--workers=two", "two"),
     ("--queue_size=0", "queue_size is 0"), ("--reload_every=0", "reload_every is 0"),
     ("--max_staleness=-1", "max_staleness is -1"), ("--devices=77", "devices is '77'"),
+    ("--reload_from=disk", "checkpoint|memory"),
+    ("--max_staleness=8 --reload_from=checkpoint", "reload_from is 'checkpoint', accepted: memory where there is"),
 ])
 def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
-  code, output = run("async_train.py", given, cwd=tmp_path)
+  code, output = run("async_train.py", *given.split(), cwd=tmp_path)
   assert code == 2
   assert said in output
   assert len(output.splitlines()) == 1, output

@@ -78,7 +78,7 @@ class Trainer:
 
   def hear(self, worker):
     """Waits until the worker has been dealt something, and not a moment longer."""
-    while not self.dispatcher._workers[worker].crafting:
+    while worker not in self.dispatcher.in_work():
       assert self.dispatcher.ready() == 0
       time.sleep(0.001)
 
@@ -90,5 +90,5 @@ class Trainer:
   def fill(self):
     deadline = time.monotonic() + SOON
     while self.dispatcher.ready() < len(self.slots):
-      assert time.monotonic() < deadline, "the ring does not fill"
+      assert time.monotonic() < deadline, "the queue does not fill"
       time.sleep(0.01)
