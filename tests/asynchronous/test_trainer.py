@@ -1,4 +1,4 @@
-"""The trainer's steps: whose batches they are on, how stale those may be, and that they train as well as ordinary ones."""
+"""The trainer's steps: on whose batches they are, how stale those may be, how well they train."""
 
 import types
 
@@ -59,15 +59,22 @@ def test_the_pace_keeps_the_bound(reload_every):
 def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path):
   settings = config(tmp_path, steps=10, schedule="linear", averaging=0.9)
   dataset = datasets.load()
-  batches = datasets.Batches(len(dataset.train), settings.training.batch_size, settings.training.seed)
+  batches = datasets.Batches(
+    len(dataset.train), settings.training.batch_size, settings.training.seed
+  )
   ours, theirs = Learner(settings, dataset), Learner(settings, dataset)
   stepper = trainer.Asynchronous(ours, batches, make_pool=NobodyCrafts)
-  stepper.restore(types.SimpleNamespace(step=25, arrays={}))  # a ticket further than the run has steps
+  # A ticket further than the run has steps.
+  stepper.restore(types.SimpleNamespace(step=25, arrays={}))
   stepper(5)
   step = AdversarialStep(theirs)
   step.learn(*step.craft(batches.indices(25), 25), 5)
-  assert float(ours.optimizer.learning_rate) == float(rate("linear", settings.training.learning_rate, 0.5))
-  assert all(np.array_equal(*pair) for pair in zip(ours.model.weights, theirs.model.weights, strict=True))
+  assert float(ours.optimizer.learning_rate) == float(
+    rate("linear", settings.training.learning_rate, 0.5)
+  )
+  assert all(
+    np.array_equal(*pair) for pair in zip(ours.model.weights, theirs.model.weights, strict=True)
+  )
 
 
 def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, monkeypatch, capfd):
@@ -85,11 +92,22 @@ def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, mo
   assert "raised the error above" in output.err
   assert "snapshot 4 of the weights is damaged: going on with those of step 2" in output.err
   last = rows(tmp_path)[-1]
-  assert [last[name] for name in ("staleness_max", "thrown_away", "restarts", "torn")] == [0, 1, 1, 0]
+  assert [last[name] for name in ("staleness_max", "thrown_away", "restarts", "torn")] == [
+    0,
+    1,
+    1,
+    0,
+  ]
   assert last["staleness_histogram"] == {"0": 5}
   from tensorboard.backend.event_processing import event_accumulator
   tags = event_accumulator.EventAccumulator(str(tmp_path / "run")).Reload().Tags()["tensors"]
-  assert {"staleness mean", "staleness histogram", "queue depth", "crafted per second 1", "restarts"} <= set(tags)
+  assert {
+    "staleness mean",
+    "staleness histogram",
+    "queue depth",
+    "crafted per second 1",
+    "restarts",
+  } <= set(tags)
   # No staleness, the same batches, the same random starts: what synchronous training does.
   loop.train(config(tmp_path / "synchronous", **settings))
   theirs = checkpoints.read_newest(str(tmp_path / "synchronous")).arrays
@@ -101,7 +119,14 @@ def test_a_worker_that_raises_and_a_damaged_snapshot_change_nothing(tmp_path, mo
 def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
   # A rate that falls to 0: what is left of chance, in the order of the workers' batches, is small
   # then.
-  settings = {"epsilon": 0.1, "batch_size": 50, "learning_rate": 2e-3, "schedule": "linear", "steps": 100, "log_every": 50}
+  settings = {
+    "epsilon": 0.1,
+    "batch_size": 50,
+    "learning_rate": 2e-3,
+    "schedule": "linear",
+    "steps": 100,
+    "log_every": 50,
+  }
   bounded = {"queue_size": 4, "max_staleness": 4}
   models = [loop.train(config(tmp_path / "synchronous", **settings)),
             train(config(tmp_path / "run", **settings, **bounded), Placement(NO_GPU, 1))]
@@ -109,7 +134,10 @@ def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
   assert max(row["staleness_max"] for row in logged) <= 4
   assert max(row["staleness_max"] for row in logged) > 0 and all_craft(tmp_path)
   assert logged[-1]["thrown_away"] <= 20
-  results = [accuracy.evaluate(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(500)) for model in models]
+  results = [
+    accuracy.evaluate(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(500))
+    for model in models
+  ]
   accuracies = [result.adversarial_accuracy for result in results]
   assert min(accuracies) > 0.3  # 0.43 when this was written; natural training leaves less than 0.25
   assert abs(accuracies[0] - accuracies[1]) < 0.05

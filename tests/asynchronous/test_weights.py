@@ -1,4 +1,4 @@
-"""Weights on their way from the trainer to its workers, in files and in memory, under the same faults."""
+"""Weights on their way to the workers, in files and in memory, under the same faults."""
 
 import copy
 import multiprocessing
@@ -149,7 +149,9 @@ def test_a_snapshot_in_memory_that_is_half_written_is_not_there_yet(tmp_path, ca
   for step in (0, 10):
     weights.publish(step)
   with pytest.raises(ZeroDivisionError):
-    weights.ours.publish(20, (1 / 0 if number else array for number, array in enumerate(arrays(20))))
+    weights.ours.publish(
+      20, (1 / 0 if number else array for number, array in enumerate(arrays(20)))
+    )
   assert same_arrays(weights.theirs.fetch(), arrays(10))
   assert weights.theirs.step == 10
   assert weights.theirs.fetch() is None
@@ -158,7 +160,10 @@ def test_a_snapshot_in_memory_that_is_half_written_is_not_there_yet(tmp_path, ca
 
 def test_a_full_disk_before_the_first_weights_is_one_line(tmp_path):
   for make in (lambda: InFiles(tmp_path).publish(0), lambda: InMemory(tmp_path)):
-    with limited(resource.RLIMIT_FSIZE, 100_000), pytest.raises(UserError, match="File too large") as error:
+    with (
+      limited(resource.RLIMIT_FSIZE, 100_000),
+      pytest.raises(UserError, match="File too large") as error,
+    ):
       make()
     assert "weights" in str(error.value)
   assert os.listdir(tmp_path / "weights") == []
@@ -173,8 +178,10 @@ def test_a_full_disk_later_costs_freshness_and_says_so(tmp_path, capsys):
     weights.ours.publish(10, arrays(10))
     while "\n" not in said:
       said += capsys.readouterr().err
-  assert said == (f"warning: the weights of step 10 cannot be written to {str(weights.folder)!r} (File too large): "
-                  "workers go on with older ones\n")
+  assert said == (
+    f"warning: the weights of step 10 cannot be written to {str(weights.folder)!r} "
+    "(File too large): workers go on with older ones\n"
+  )
   assert weights.theirs.fetch() is None
   weights.publish(20)
   assert same_arrays(weights.theirs.fetch(), arrays(20))

@@ -28,13 +28,23 @@ def test_both_queues_are_measured_in_every_round():
 def test_publishing_and_reloading_are_measured(capsys):
   transport.weights(rounds=3)
   output = capsys.readouterr().out
-  assert re.search(r"publishing in memory +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", output)
-  assert re.search(r"in files +[\d.]+ ms, and [\d.]+ ms in a thread: .* [\d.]+% .* at 2 steps/s, [\d.]+% at 500", output)
+  assert re.search(
+    r"publishing in memory +[\d.]+ ms: [\d.]+% .* every 100 steps, [\d.]+% .* every step", output
+  )
+  assert re.search(
+    r"in files +[\d.]+ ms, and [\d.]+ ms in a thread: .* [\d.]+% .* at 2 steps/s, [\d.]+% at 500",
+    output,
+  )
 
 
 def test_an_unknown_benchmark_is_one_line():
-  run = subprocess.run([sys.executable, "-m", "tf_madry.benchmark", "speed"], capture_output=True, text=True)
-  assert (run.returncode, run.stderr) == (2, f"error: benchmark is 'speed', accepted: {', '.join(BENCHMARKS)}\n")
+  run = subprocess.run(
+    [sys.executable, "-m", "tf_madry.benchmark", "speed"], capture_output=True, text=True
+  )
+  assert (run.returncode, run.stderr) == (
+    2,
+    f"error: benchmark is 'speed', accepted: {', '.join(BENCHMARKS)}\n",
+  )
 
 
 def test_the_core_is_held_against_the_textbook(capsys):
@@ -43,7 +53,11 @@ def test_the_core_is_held_against_the_textbook(capsys):
   assert first.startswith(f"core: {devices.description()}, ")
   rows = [line.split(" | ") for line in lines if line.startswith("| 4 |")]
   rows = [row for row in rows if not row[2].startswith("PyTorch")]  # where it is installed
-  assert [row[2] for row in rows] == 2 * ["textbook float32", "tf_madry float32", "tf_madry bfloat16"]
+  assert [row[2] for row in rows] == 2 * [
+    "textbook float32",
+    "tf_madry float32",
+    "tf_madry bfloat16",
+  ]
   assert all(float(row[4]) >= 1 and float(row[5]) > 0 for row in rows)
   assert [row[5] for row in rows if row[2].startswith("textbook")] == 2 * ["1.00"]
 
@@ -62,7 +76,11 @@ def test_every_instance_is_built_anew():
 def test_pytorch_takes_the_same_step():
   pytest.importorskip("torch")
   from tf_madry.benchmark import torch_textbook
-  assert sum(weight.numel() for weight in torch_textbook.build().parameters()) == network.build().count_params()
+
+  assert (
+    sum(weight.numel() for weight in torch_textbook.build().parameters())
+    == network.build().count_params()
+  )
   images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
   for precision in core_lib.PRECISIONS:
     model = torch_textbook.build(precision)
@@ -75,13 +93,19 @@ def test_bad_sizes_are_one_line(given):
   command = [sys.executable, "-m", "tf_madry.benchmark", "core", given]
   run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
   assert run.returncode == 2
-  assert run.stderr.startswith(f"error: {given[2:].partition('=')[0]} is ") and run.stderr.count("\n") == 1
+  assert (
+    run.stderr.startswith(f"error: {given[2:].partition('=')[0]} is ")
+    and run.stderr.count("\n") == 1
+  )
 
 
 def test_the_work_of_a_layer_is_that_of_its_kernel_at_every_output():
   kernels = [weight for weight in network.build().weights if weight.path.endswith("kernel")]
   outputs = (28 * 28, 14 * 14, 1, 1)
-  assert tuple(math.prod(kernel.shape) * count for kernel, count in zip(kernels, outputs, strict=True)) == LAYERS
+  assert (
+    tuple(math.prod(kernel.shape) * count for kernel, count in zip(kernels, outputs, strict=True))
+    == LAYERS
+  )
 
 
 def test_the_textbook_trains_the_same_network():
@@ -97,18 +121,28 @@ def test_the_textbook_trains_the_same_network():
 
 def test_what_the_loop_costs_is_measured(capsys):
   runs.loop(steps=2, every=1)
-  assert re.search(r"first step +[\d.]+ s.*\n.*steps +[\d.]+%.*\n.*memory +[\d,]+ MiB", capsys.readouterr().out)
+  assert re.search(
+    r"first step +[\d.]+ s.*\n.*steps +[\d.]+%.*\n.*memory +[\d,]+ MiB", capsys.readouterr().out
+  )
 
 
-@pytest.mark.parametrize(("script", "said"), [
-    ("raise SystemExit(3)", "ended with exit code 3"), ("raise OSError('no disk')", "ended with exit code 1"),
-    ("""
+@pytest.mark.parametrize(
+  ("script", "said"),
+  [
+    ("raise SystemExit(3)", "ended with exit code 3"),
+    ("raise OSError('no disk')", "ended with exit code 1"),
+    (
+      """
 import json, pathlib, sys
 folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[2]).read_text())["model_dir"])
 folder.mkdir()
 folder.joinpath("metrics.jsonl").write_text('{"step": 1, "time": 1.0, "examples_per_second": null}\\n')
 raise SystemExit(3)
-""", "ended with exit code 3")])
+""",
+      "ended with exit code 3",
+    ),
+  ],
+)
 def test_a_run_that_fails_is_one_line(tmp_path, script, said):
   program = tmp_path / "train.py"
   program.write_text(script)

@@ -13,7 +13,14 @@ from tf_madry.asynchronous import trainer
 from tf_madry.asynchronous.local.pool import LocalPool
 from tf_madry.training import loop
 
-SMALL = {"k": 2, "batch_size": 16, "eval_every": 0, "log_every": 5, "summary_every": 5, "reload_every": 5}
+SMALL = {
+  "k": 2,
+  "batch_size": 16,
+  "eval_every": 0,
+  "log_every": 5,
+  "summary_every": 5,
+  "reload_every": 5,
+}
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -37,7 +44,11 @@ def begin(folder, *flags, script="async_train.py", **options):
 
 def rows(folder):
   path = folder / "run" / "metrics.jsonl"
-  return [json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"] if path.exists() else []
+  return (
+    [json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"]
+    if path.exists()
+    else []
+  )
 
 
 def all_craft(folder):
@@ -51,11 +62,15 @@ def restarts(folder):
 
 def workers_of(process):
   children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-  return [int(pid) for pid in children if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+  return [
+    int(pid) for pid in children if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+  ]
 
 
 def blocks_ctrl_c(pid):
-  status = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+  status = dict(
+    line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+  )
   return bool(int(status["SigBlk"], 16) >> signal.SIGINT - 1 & 1)
 
 
@@ -69,7 +84,11 @@ def newest(folder):
   """The newest checkpoint; every step up to it has consumed one ticket, and none twice."""
   checkpoint = checkpoints.read_newest(str(folder))
   returned = checkpoint.arrays["tickets/returned"]
-  assert len(set(returned)) == len(returned) == checkpoint.arrays["tickets/next_ticket"] - checkpoint.step
+  assert (
+    len(set(returned))
+    == len(returned)
+    == checkpoint.arrays["tickets/next_ticket"] - checkpoint.step
+  )
   return checkpoint
 
 

@@ -1,4 +1,7 @@
-"""What other processes do in tests. Without TensorFlow: a worker must not have it before it has arrived at its place."""
+"""What other processes do in tests.
+
+Without TensorFlow: a worker must not have it before it has its placement.
+"""
 
 import contextlib
 import dataclasses
@@ -43,9 +46,12 @@ def limited(limit, value):
 
 
 def pretend_gpus(number, folder, monkeypatch):
-  """Has the `nvidia-smi` of this process and of those it starts list so many GPUs; `folder` is where it is put."""
+  """Puts an `nvidia-smi` that lists so many GPUs in a folder, for this process and its children."""
   script = folder / "nvidia-smi"
-  script.write_text("#!/bin/sh\n" + "".join(f"echo 'GPU {gpu}: Pretended (UUID: GPU-{gpu})'\n" for gpu in range(number)))
+  script.write_text(
+    "#!/bin/sh\n"
+    + "".join(f"echo 'GPU {gpu}: Pretended (UUID: GPU-{gpu})'\n" for gpu in range(number))
+  )
   script.chmod(0o755)
   monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 

@@ -1,4 +1,7 @@
-"""Processes that fill the queue of batches with what can be told whole from torn. Without TensorFlow: they start quickly."""
+"""Processes that fill the queue with batches that can be told whole from torn.
+
+Without TensorFlow: they start quickly.
+"""
 
 import contextlib
 import multiprocessing
@@ -20,7 +23,9 @@ SOON = 30  # seconds; nothing here takes as long unless it is broken
 def consumed_once(consumed, tickets):
   """Every ticket below the next one is either consumed, once, or still to come."""
   arrays = tickets.arrays()
-  assert sorted(consumed + arrays["tickets/returned"].tolist()) == list(range(arrays["tickets/next_ticket"]))
+  assert sorted(consumed + arrays["tickets/returned"].tolist()) == list(
+    range(arrays["tickets/next_ticket"])
+  )
 
 
 def arrays(ticket):
@@ -50,7 +55,9 @@ def die_within_batch(slots, connection, worker, good):
   producer = Producer(slots, connection, worker)
   for _ in range(good):
     producer.publish(*arrays(producer.next_ticket(SOON)), 0, SOON)
-  producer.publish(np.full((BATCH, *SHAPE), -1, np.float32), Suicide(), producer.next_ticket(SOON), SOON)
+  producer.publish(
+    np.full((BATCH, *SHAPE), -1, np.float32), Suicide(), producer.next_ticket(SOON), SOON
+  )
 
 
 class Trainer:

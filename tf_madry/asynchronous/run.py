@@ -31,15 +31,15 @@ def run(config: Config, *, resume: bool = True) -> int:
           "0 in a recipe that trains on interval bounds: nothing is crafted")
   on_cluster = bool(workers and config.asynchronous.cluster)
   here = dataclasses.replace(config.asynchronous, workers=0) if on_cluster else config.asynchronous
-  (trainers, *others), notices = placements(here)
+  (trainer_placement, *worker_placements), notices = placements(here)
   for notice in notices:
     print(f"note: {notice}", file=sys.stderr)
   with _cluster(config.asynchronous) if on_cluster else contextlib.nullcontext():
-    trainers.apply()
+    trainer_placement.apply()
     from tf_madry.asynchronous.trainer import Asynchronous
     from tf_madry.training import loop
     from tf_madry.training.synchronous import Synchronous
-    pool = _ray_pool(config) if on_cluster else _local_pool(others)
+    pool = _ray_pool(config) if on_cluster else _local_pool(worker_placements)
     make_stepper = functools.partial(Asynchronous, make_pool=pool) if workers else Synchronous
     try:
       loop.train(config, resume=resume, make_stepper=make_stepper)

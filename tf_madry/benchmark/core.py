@@ -44,9 +44,9 @@ def core(batch_sizes: Iterable[int] = (128,), instances: int = 5, rounds: int = 
   rates = matrix_products(rounds)
   print(f"core: {devices.description()}, {os.getloadavg()[0]:.1f} processes at work in the last "
         f"minute; TensorFlow {tf.__version__}{_torch_version()}")
-  print(f"median (range) of {instances} instances, each built and compiled anew, of each the median "
-        f"of {rounds} calls in turn with the others', compiling left out; a speedup is over the "
-        "textbook's fastest instance; matrix products: "
+  print(f"median (range) of {instances} instances, each built and compiled anew, of each the "
+        f"median of {rounds} calls in turn with the others', compiling left out; a speedup is over "
+        "the textbook's fastest instance; matrix products: "
         + ", ".join(f"{precision} {rate / 1e9:,.0f} GFLOP/s" for precision, rate in rates.items()))
   print("\n| batch | what | code | ms | slowest / fastest | speedup | of the matrix-product rate |"
         "\n|---|---|---|---|---|---|---|")
@@ -62,7 +62,8 @@ def core(batch_sizes: Iterable[int] = (128,), instances: int = 5, rounds: int = 
         floor = batch_size * flop / rates[name.split()[-1]]
         milliseconds = spread([1e3 * value for value in values], ".1f")
         print(f"| {batch_size} | {what} | {name} | {milliseconds} | "
-              f"{max(values) / min(values):.2f} | {textbook / seconds:.2f} | {floor / seconds:.0%} |", flush=True)
+              f"{max(values) / min(values):.2f} | {textbook / seconds:.2f} | "
+              f"{floor / seconds:.0%} |", flush=True)
 
 
 def instances_of(build: Callable[[], Calls], instances: int, rounds: int) -> dict[str, list[float]]:

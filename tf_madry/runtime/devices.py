@@ -14,11 +14,12 @@ _FIRST_GPU = (8, 0)  # compute capability from which NVIDIA's tensor cores take 
 _CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 # What decides the speed of a network on a CPU, by its usual name: Linux's name of it.
-INSTRUCTION_SETS = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX512_BF16": "avx512_bf16", "AMX_BF16": "amx_bf16"}
+INSTRUCTION_SETS = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX512_BF16": "avx512_bf16",
+                    "AMX_BF16": "amx_bf16"}
 
 
 def gpus() -> list[str]:
-  """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES knows them; found without TensorFlow."""
+  """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES knows them."""
   found, visible = _count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
   if visible is None:
     return [str(number) for number in range(found)]
@@ -51,7 +52,7 @@ def cores() -> int:
 
 
 def fast_precision() -> str:
-  """The quicker precision for forward and backward passes: "bfloat16" where there are instructions for it."""
+  """The quicker precision for forward and backward passes."""
   if details := _gpu_details():
     fast = all(detail.get("compute_capability", (0, 0)) >= _FIRST_GPU for detail in details)
   else:
@@ -61,7 +62,8 @@ def fast_precision() -> str:
 
 def _gpu_details():
   import tensorflow as tf
-  return [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+  return [tf.config.experimental.get_device_details(gpu)
+          for gpu in tf.config.list_physical_devices("GPU")]
 
 
 def cpu_flags(path: str = "/proc/cpuinfo") -> set[str]:
@@ -83,9 +85,10 @@ def _cpu_line(name, path):
 
 
 def description() -> str:
-  """What TensorFlow works on in this process: its GPUs, or the CPU with cores and instruction sets."""
+  """What TensorFlow works on in this process: its GPUs, or cores and instruction sets."""
   if details := _gpu_details():
     return ", ".join(detail.get("device_name", "GPU") for detail in details)
   flags, number = cpu_flags(), cores()
   known = [name for name, flag in INSTRUCTION_SETS.items() if flag in flags]
-  return f"{number} core{'s' if number > 1 else ''} of {cpu_model()} ({', '.join(known) or 'instruction sets unknown'})"
+  return (f"{number} core{'s' if number > 1 else ''} of {cpu_model()} "
+          f"({', '.join(known) or 'instruction sets unknown'})")

@@ -1,4 +1,4 @@
-"""Which batches of the data stream have been trained on, where that is not simply the first so many."""
+"""Which batches of the data stream have been trained on, where they do not come in order."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ _NEXT, _RETURNED = "tickets/next_ticket", "tickets/returned"  # arrays of a chec
 
 
 class Tickets:
-  """Numbers of the batches of the data stream: each is consumed exactly once, over stops and resumes too.
+  """Numbers of the batches of the data stream: each is consumed once, over stops and resumes too.
 
   Args:
     next_ticket: the first ticket that was never drawn.

@@ -50,7 +50,9 @@ def test_with_one_slot_all_workers_work_and_take_turns(desk):
   for _ in range(10):
     tickets = [worker.next_ticket(0) for worker in workers]
     assert None not in tickets, "a worker has nothing to craft"
-    published = [worker.publish(*arrays(ticket), 0, 0) for worker, ticket in zip(workers, tickets, strict=True)]
+    published = [
+      worker.publish(*arrays(ticket), 0, 0) for worker, ticket in zip(workers, tickets, strict=True)
+    ]
     assert sorted(published) == [False, True]
     with dispatcher.take(0) as batch:
       assert published[batch.worker] and batch.ticket == tickets[batch.worker] == min(tickets)
@@ -85,7 +87,9 @@ def test_a_torn_batch_is_discarded(desk, name):
   assert dispatcher.take(0) is None
   assert dispatcher.torn == 1
   assert tickets.draw() == 0
-  assert any(one.publish(*arrays(one.next_ticket(0)), 0, 0) for one in (worker, other)), "the slot is lost"
+  assert any(one.publish(*arrays(one.next_ticket(0)), 0, 0) for one in (worker, other)), (
+    "the slot is lost"
+  )
   with dispatcher.take(0) as batch:
     assert whole(batch)
 
@@ -104,7 +108,11 @@ def test_the_trainer_draws_tickets_of_its_own(desk):
 def test_batches_are_read_only_and_checked(desk):
   _, dispatcher, _, (worker, _) = desk
   images, labels = arrays(worker.next_ticket(0))
-  for bad in ((images[:1], labels), (images.astype(np.float64), labels), (images, labels.astype(np.int64))):
+  for bad in (
+    (images[:1], labels),
+    (images.astype(np.float64), labels),
+    (images, labels.astype(np.int64)),
+  ):
     with pytest.raises(ValueError, match="a slot holds"):
       worker.publish(*bad, 0, 0)
   assert worker.publish(images, labels, 0, 0)
@@ -141,7 +149,9 @@ def test_no_more_batches_than_allowed_are_on_their_way(in_flight):
         while (ticket := worker.next_ticket(0)) is not None:
           assert ticket < step + in_flight
           assert dispatcher.in_work()[number] == ticket
-          assert worker.publish(np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.int32), 0, 0), "no slot for a ticket"
+          assert worker.publish(np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.int32), 0, 0), (
+            "no slot for a ticket"
+          )
           published += 1
           dispatcher.ready()
       assert published == (in_flight if step == 0 else 1)

@@ -1,4 +1,4 @@
-"""Shared memory: how much there is, what it says when there is not enough, and that none is left behind."""
+"""Shared memory: what it says when there is not enough, and that none is left behind."""
 
 import os
 import re
@@ -20,7 +20,9 @@ from tf_madry.errors import UserError
 @pytest.fixture
 def tmpfs(tmp_path):
   """A directory in memory of 4 MiB."""
-  made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", tmp_path], capture_output=True)
+  made = subprocess.run(
+    ["mount", "-t", "tmpfs", "-o", "size=4m", "none", tmp_path], capture_output=True
+  )
   if made.returncode:
     pytest.skip("only root can mount a small tmpfs")
   yield str(tmp_path)
@@ -36,20 +38,29 @@ def test_a_queue_that_does_not_fit_says_how_much_it_needs(tmpfs):
   with pytest.raises(UserError) as error:
     Slots(64, 128, (28, 28, 1), directory=tmpfs)
   needed = 64 * (64 + 128 * 28 * 28 * 4 + 128 * 4)
-  assert str(error.value) == (f"a queue of 64 batches of 128 images needs {needed} bytes of shared memory, "
-                              f"{tmpfs} has {4 << 20} bytes free")
+  assert str(error.value) == (
+    f"a queue of 64 batches of 128 images needs {needed} bytes of shared memory, "
+    f"{tmpfs} has {4 << 20} bytes free"
+  )
   with Slots(8, 128, (28, 28, 1), directory=tmpfs), pytest.raises(UserError, match="needs"):
-    Slots(8, 128, (28, 28, 1), directory=tmpfs)  # the first is reserved, though nothing has been written
+    # The first is reserved, though nothing has been written.
+    Slots(8, 128, (28, 28, 1), directory=tmpfs)
   assert free(tmpfs) == 4 << 20
 
 
-@pytest.mark.parametrize(("limit", "value", "reason"), [
-  (resource.RLIMIT_FSIZE, 4096, "File too large"), (resource.RLIMIT_NOFILE, 0, "Too many open files"),
-])
+@pytest.mark.parametrize(
+  ("limit", "value", "reason"),
+  [
+    (resource.RLIMIT_FSIZE, 4096, "File too large"),
+    (resource.RLIMIT_NOFILE, 0, "Too many open files"),
+  ],
+)
 def test_memory_that_cannot_be_reserved_is_the_same_error(limit, value, reason):
   with limited(limit, value), pytest.raises(UserError) as error:
     Slots(1, BATCH, SHAPE)
-  assert re.search(rf"needs \d+ bytes of shared memory, .* has \d+ bytes free \({reason}\)$", str(error.value))
+  assert re.search(
+    rf"needs \d+ bytes of shared memory, .* has \d+ bytes free \({reason}\)$", str(error.value)
+  )
 
 
 @pytest.mark.parametrize("slots, batch_size", [(0, 1), (-1, 1), (1, 0)])
@@ -67,12 +78,14 @@ from tf_madry.training.tickets import Tickets
 
 def main():
   directory, fate = sys.argv[1:]
-  with Slots(4, producers.BATCH, producers.SHAPE, directory=None if directory == "default" else directory) as slots:
+  directory = None if directory == "default" else directory
+  with Slots(4, producers.BATCH, producers.SHAPE, directory) as slots:
     dispatcher = Dispatcher(slots, Tickets())
     processes = []
     for worker in range(2):
       ours, theirs = producers.CONTEXT.Pipe()
-      processes.append(producers.CONTEXT.Process(target=producers.craft, args=(slots, theirs, worker), daemon=True))
+      arguments = slots, theirs, worker
+      processes.append(producers.CONTEXT.Process(target=producers.craft, args=arguments, daemon=True))
       processes[-1].start()
       theirs.close()
       dispatcher.add_worker(worker, ours, processes[-1].sentinel)

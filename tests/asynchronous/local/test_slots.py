@@ -36,7 +36,9 @@ def trainer():
   (16, 3, 0.0, 0.0, 2000),
   (1, 2, 0.0, 0.0, 1000),
 ])
-def test_every_batch_is_consumed_once_and_whole(trainer, slots, workers, crafting, training, batches):
+def test_every_batch_is_consumed_once_and_whole(
+  trainer, slots, workers, crafting, training, batches
+):
   trainer = trainer(slots)
   for worker in range(workers):
     trainer.start(worker, craft, crafting)

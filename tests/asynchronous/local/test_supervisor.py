@@ -35,7 +35,9 @@ from tf_madry.training.stepper import StepperError
 
 
 def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd):
-  with pytest.raises(UserError, match=r"6 workers were lost within 60 s; the last: worker 0 .* raised the same error"):
+  with pytest.raises(
+    UserError, match=r"6 workers were lost within 60 s; the last: worker 0 .* raised the same error"
+  ):
     train(config(tmp_path, steps=100_000), Cliff(NO_GPU, 1))
   assert capfd.readouterr().err.count("RuntimeError: over the edge") == 1
   step = newest(tmp_path).step
@@ -57,8 +59,14 @@ def test_killed_frozen_and_interrupted(tmp_path):
     until(lambda: all_craft(tmp_path))
     killed, frozen = workers_of(process)
     assert blocks_ctrl_c(killed) and blocks_ctrl_c(frozen)
-    memory = [line for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines() if "/dev/shm/" in line]
-    assert memory and all(line.endswith("(deleted)") for line in memory), "memory with a name could be left behind"
+    memory = [
+      line
+      for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+      if "/dev/shm/" in line
+    ]
+    assert memory and all(line.endswith("(deleted)") for line in memory), (
+      "memory with a name could be left behind"
+    )
     os.kill(killed, signal.SIGKILL)
     os.kill(frozen, signal.SIGSTOP)
     until(lambda: restarts(tmp_path) == 2)
@@ -73,7 +81,9 @@ def test_killed_frozen_and_interrupted(tmp_path):
   assert not any(map(alive, workers))
   assert f"(process {killed}) was ended by signal 9" in output
   assert f"(process {frozen}) gave no sign of life for 10 s" in output
-  assert output.count("warning:") == 2 and "Traceback" not in output and "leaked" not in output, output
+  assert output.count("warning:") == 2 and "Traceback" not in output and "leaked" not in output, (
+    output
+  )
   assert f"stopped after step {newest(tmp_path / 'run').step:,}" in output
 
 
@@ -81,7 +91,14 @@ def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, 
   loop.train(config(tmp_path / "run", steps=3))
   pretend_gpus(7, tmp_path, monkeypatch)
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-  process = begin(tmp_path, "--workers=2", "--steps=100000", "--devices=6,4", "--checkpoint_every=5", script=driver(tmp_path))
+  process = begin(
+    tmp_path,
+    "--workers=2",
+    "--steps=100000",
+    "--devices=6,4",
+    "--checkpoint_every=5",
+    script=driver(tmp_path),
+  )
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))

@@ -16,19 +16,35 @@ def test_resources_are_asked_for_by_rays_names():
   assert cluster.parse_resources("") == {}
 
 
-@pytest.mark.parametrize("text", ["GPU", "[]", '{"GPU": "one"}', '{"GPU": -1}', '{"GPU": true}', '{"CPU": Infinity}'])
+@pytest.mark.parametrize(
+  "text", ["GPU", "[]", '{"GPU": "one"}', '{"GPU": -1}', '{"GPU": true}', '{"CPU": Infinity}']
+)
 def test_other_resources_are_one_line(text):
-  with pytest.raises(UserError, match=r"^worker_resources is .*, accepted: names and amounts as JSON"):
+  with pytest.raises(
+    UserError, match=r"^worker_resources is .*, accepted: names and amounts as JSON"
+  ):
     cluster.parse_resources(text)
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    (["--cluster=nowhere"], "cluster is 'nowhere', accepted: host:port of a Ray cluster, auto, or local"),
+@pytest.mark.parametrize(
+  ("given", "said"),
+  [
+    (
+      ["--cluster=nowhere"],
+      "cluster is 'nowhere', accepted: host:port of a Ray cluster, auto, or local",
+    ),
     (["--cluster=127.0.0.1:1"], "cluster '127.0.0.1:1' cannot be joined: "),
     (["--worker_resources={}"], "worker_resources is '{}', accepted: nothing without a cluster"),
-    (["--cluster=auto", "--reload_from=checkpoint"], "reload_from is 'checkpoint', accepted: memory on a cluster"),
-    (["--cluster=auto", "--worker_resources=GPU"], "worker_resources is 'GPU', accepted: names and amounts"),
-])
+    (
+      ["--cluster=auto", "--reload_from=checkpoint"],
+      "reload_from is 'checkpoint', accepted: memory on a cluster",
+    ),
+    (
+      ["--cluster=auto", "--worker_resources=GPU"],
+      "worker_resources is 'GPU', accepted: names and amounts",
+    ),
+  ],
+)
 def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
   if "127.0.0.1" in said:
     pytest.importorskip("ray")
@@ -40,5 +56,7 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, given, said):
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch):
   monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(UserError, match=r"^cluster is 'auto', accepted: nothing without Ray: pip install ray$"):
+  with pytest.raises(
+    UserError, match=r"^cluster is 'auto', accepted: nothing without Ray: pip install ray$"
+  ):
     cluster.joined("auto").__enter__()

@@ -1,4 +1,4 @@
-"""Training with workers on a cluster of two nodes: the batches they make, and what becomes of them when something dies."""
+"""Workers on a cluster of two nodes: their batches, and what becomes of those when one dies."""
 
 import contextlib
 import functools
@@ -31,7 +31,9 @@ def nodes():
 def train(config):
   """Trains with workers on the cluster that this process has joined."""
   make_pool = functools.partial(pool.RayPool, data=worker.digest(datasets.load()))
-  return loop.train(config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=make_pool))
+  return loop.train(
+    config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=make_pool)
+  )
 
 
 def test_the_batches_are_those_of_one_process_and_nothing_is_left(nodes, tmp_path):
@@ -56,15 +58,23 @@ def test_the_batches_are_those_of_one_process_and_nothing_is_left(nodes, tmp_pat
 def test_another_version_is_refused_by_name(nodes, tmp_path, monkeypatch, name):
   said = rf"has {name} [\d.]+, not 9\.9"
   monkeypatch.setattr(pool, "versions", lambda: worker.versions() | {name: "9.9"})
-  refused = pytest.raises(StepperError, match=rf"^worker 0 \(process \d+ on [\d.]+\) {said}, and no other")
+  refused = pytest.raises(
+    StepperError, match=rf"^worker 0 \(process \d+ on [\d.]+\) {said}, and no other"
+  )
   with clusters.joined(nodes.address), refused:
     train(config(tmp_path, steps=10, cluster=nodes.address, trainer_assist=False))
   assert newest(tmp_path).step == 0
 
 
 def test_nodes_and_workers_come_and_go(nodes, tmp_path):
-  process = begin(tmp_path, f"--cluster={nodes.address}", "--workers=2", "--steps=100000", "--checkpoint_every=5",
-                  "--max_staleness=8")
+  process = begin(
+    tmp_path,
+    f"--cluster={nodes.address}",
+    "--workers=2",
+    "--steps=100000",
+    "--checkpoint_every=5",
+    "--max_staleness=8",
+  )
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
     until(lambda: rows(tmp_path) and rows(tmp_path)[-1]["crafted_per_second"][1:].count(0) == 1)
@@ -85,15 +95,21 @@ def test_nodes_and_workers_come_and_go(nodes, tmp_path):
     assert time.monotonic() - killed < 10
     assert "note: 1 of 2 workers have a place, with 1 CPU each; the cluster has 1 CPU" in output
     assert "note: 2 of 2 workers have a place" in output
-    assert "has died; " in output and "is lost with its node; " in output and "Traceback" not in output, output
+    assert (
+      "has died; " in output and "is lost with its node; " in output and "Traceback" not in output
+    ), output
     assert max(row["staleness_max"] for row in rows(tmp_path)) <= 8
     assert newest(tmp_path / "run").step > 0
-    (tmp_path / "run" / "metrics.jsonl").unlink()  # what is there from here on is of the run that goes on
+    # What is there from here on is of the run that goes on.
+    (tmp_path / "run" / "metrics.jsonl").unlink()
     process = begin(tmp_path, f"--cluster={nodes.address}", "--workers=2", "--steps=100000")
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
-    assert f"stopped after step {newest(tmp_path / 'run').step:,}" in output and "Traceback" not in output, output
+    assert (
+      f"stopped after step {newest(tmp_path / 'run').step:,}" in output
+      and "Traceback" not in output
+    ), output
     until(lambda: not actors(), timeout=10)

@@ -86,7 +86,10 @@ class RayPool:
 
   def publish(self, step: int, weights: Sequence) -> None:
     # Put once; Ray brings it to each node once.
-    self._newest = step, ray.put([np.array(np.asarray(weight)) for weight in weights])
+    try:
+      self._newest = step, ray.put([np.asarray(weight) for weight in weights])
+    except ray.exceptions.RayError as error:
+      raise StepperError(f"the cluster does not take the weights: {_first_line(error)}") from error
     for worker in self._workers.values():
       if worker.crafting:
         self._show(worker)
@@ -246,6 +249,10 @@ class RayPool:
         say(f"note: {placed} of {wanted} workers have a place, with {_written(self._resources)} "
             f"each{rest}")
       self._told = placed
+
+
+def _first_line(error):
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _done(ref):
