@@ -20,32 +20,36 @@ class BoundsStep:
   While ε rises, what the ramp leaves of the loss is that of the natural images, from which a
   network learns what there is to be bounded. The first layer stays as it begins: behind its
   thresholds black and white are points, and boxes small (`models/thresholds.py`).
-
-  Attributes:
-    run: see `stepper.Step`; `accuracy` is the share of the batch that the bounds prove, `images` are
-      the natural ones.
   """
 
   def __init__(self, learner: Learner):
     self._learner = learner
     self._differentiate = acyclic(self._gradients)
-    self.run = compiled(self._run)
+    self._compiled = compiled(self._run)
 
-  def _run(self, indices, step):
+  def run(self, indices: tf.Tensor, step: tf.Tensor) -> StepResult:
+    """As in `Step`; `accuracy` is the share that the bounds prove, `images` are the natural ones."""
+    # Once ε has risen, the natural images are not looked at: a third of the work.
+    rising = float(self._learner.schedule.done(step)) < self._learner.config.training.ramp
+    return self._compiled(indices, step, rising)
+
+  def _run(self, indices, step, rising):
     learner, training = self._learner, self._learner.config.training
     learner.copies.follow()
     images, labels = learner.batch(indices)
     done = learner.schedule.done(step)
     part = learner.schedule.part_of_epsilon(done)
-    loss, accuracy, gradients = self._differentiate(images, labels, part / training.margin, part)
+    weight = part / training.margin if rising else None
+    loss, accuracy, gradients = self._differentiate(images, labels, part, weight)
     gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_NORM)
     first = learner.trained.layers[1].trainable_variables
     learner.update([*map(tf.zeros_like, first), *gradients], done)
     learner.copies.average(step)
     return StepResult(loss, accuracy, images, labels)
 
-  def _gradients(self, images, labels, weight, part):
-    """(loss, certified share, gradients by all weights but those of the first layer)."""
+  def _gradients(self, images, labels, part, weight):
+    """(loss, certified share, gradients by all weights but those of the first layer), at that part
+    of ε, with that weight of the bounds; None: the bounds alone."""
     learner, model = self._learner, self._learner.copies.computing
     weights = [variable.value for layer in model.layers[2:] for variable in layer.trainable_variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -53,9 +57,11 @@ class BoundsStep:
         tape.watch(variable)
       box = intervals.around(images, learner.config.attack.epsilon * part)
       margins = intervals.margins(*intervals.hidden(model, box, sound=False), labels, sound=False)
-      natural = xent(model(images, training=True), labels)
       # Each class but the label's with the most that it can be above it: z_j - z_y.
-      losses = weight * xent(-margins, labels) + (1 - weight) * natural
+      losses = xent(-margins, labels)
+      if weight is not None:
+        natural = xent(model(images, training=True), labels)
+        losses = weight * losses + (1 - weight) * natural
       mean = learner.config.training.reduction == "mean"
       objective = tf.reduce_mean(losses) if mean else tf.reduce_sum(losses)
     gradients = [tf.cast(gradient, tf.float32) for gradient in tape.gradient(objective, weights)]
