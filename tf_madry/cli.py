@@ -32,16 +32,19 @@ def define_training_flags() -> None:
   flags.DEFINE_enum("loss", None, list(configs.AttackConfig.losses), "what the attack increases (paper: xent)")
   flags.DEFINE_integer("steps", None, "training steps (paper: 60,000)")
   flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
-  flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule (1e-4; natural and fast 1e-3)")
+  flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule "
+                     "(paper and challenge: 1e-4; others 1e-3)")
   flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
   flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in tensorflow-datasets")
   flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")
-  flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper)")
+  flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper); quick: the paper's in a tenth of its steps, "
+                    "certified: with a proof")
   flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on it, simulated (§5; 0)")
   flags.DEFINE_integer("staleness_reload", None,
                        "steps between renewals of the weights that craft, simulated as §5's workers reload them (0: off)")
   flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
-                    "of forward and backward passes; weights, optimizer and projection are always float32 (float32; fast: what is quicker here)")
+                    "of forward and backward passes; weights, optimizer and projection are always "
+                    "float32 (float32; quick, fast and certified: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")
   flags.DEFINE_integer("checkpoint_every", None, "steps between checkpoints (300)")
   flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 for none (1,000)")

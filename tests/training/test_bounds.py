@@ -1,5 +1,6 @@
 """Recipe `certified`: training on interval bounds."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.evaluation import bounds
 from tf_madry.training import loop, validation
-from tf_madry.training.bounds import BoundsStep
+from tf_madry.training.bounds import BoundsStep, notices
 from tf_madry.training.learner import Learner
 from tf_madry.training.synchronous import Synchronous
 
@@ -39,6 +40,17 @@ def test_a_step_moves_all_weights_but_the_thresholds(tmp_path):
            for weight, old in zip(learner.trained.weights, before, strict=True)]
   assert moved == 2 * [False] + 6 * [True]
   np.testing.assert_array_equal(result.images, learner.batch(tf.range(16))[0])
+
+
+def test_images_that_are_not_black_and_white_are_said_to_prove_little(tmp_path):
+  mnist = datasets.load()
+  assert list(notices(config(tmp_path), mnist)) == []
+  pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), np.uint8)
+  grey = dataclasses.replace(mnist, name="noise",
+                             train=datasets.Split(pixels, np.zeros(100, np.int32)))
+  (said,) = notices(config(tmp_path), grey)
+  assert "within ε = 0.3, 59% of what the first layer sees of noise is open to an attack" in said
+  assert list(notices(config(tmp_path, epsilon=0.05), grey)) == []
 
 
 class Stopping(Synchronous):

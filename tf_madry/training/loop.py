@@ -15,7 +15,7 @@ from tf_madry.errors import UserError, require
 from tf_madry.models import directory
 from tf_madry.runtime import files
 from tf_madry.runtime.signals import StopRequest, stop_requests
-from tf_madry.training import saving, validation
+from tf_madry.training import bounds, saving, validation
 from tf_madry.training.description import describe
 from tf_madry.training.learner import Learner
 from tf_madry.training.progress import Progress
@@ -61,6 +61,8 @@ def train(config: Config, *, resume: bool = True, make_stepper: MakeStepper = Sy
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, eval_every=0))
     notices.append(f"no validation: of {len(dataset.train):,} training examples none is set aside "
                    f"for it, which takes {VALIDATION_SHARE}")
+  if config.training.bounds:
+    notices.extend(bounds.notices(config, dataset))
   with files.exclusive(config.run.model_dir, "model_dir"), stop_requests() as stop:
     checkpoints.prepare(config.run.model_dir)
     checkpoint = checkpoints.read_newest(config.run.model_dir)
