@@ -22,22 +22,25 @@ SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "examples",
           "split", "model_dir", "batch_size"}
 MODES = {
-    "attack": {*ATTACK, "checkpoint", "source", "save_attack", "record", "json"},
+    "attack": {*ATTACK, "checkpoint", "dataset", "source", "save_attack", "record", "json"},
     "watch": {*ATTACK, "watch"},
     "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint",
-                    "batch_size", "json"},
-    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "num_examples", "examples",
-                    "split", "source", "model_dir", "checkpoint", "batch_size", "record", "json"},
+                    "dataset", "batch_size", "json"},
+    "export": {"export", "model_dir", "checkpoint"},
+    "leaderboard": {"leaderboard", "markdown", "epsilon", "seed", "dataset", "num_examples",
+                    "examples", "split", "source", "model_dir", "checkpoint", "batch_size",
+                    "record", "json"},
     "certify": {"certify", "epsilon", "num_examples", "examples", "split", "model_dir",
-                "checkpoint", "batch_size", "json"},
+                "checkpoint", "dataset", "batch_size", "json"},
 }
-OUTPUTS = ("json", "save_attack", "predictions", "markdown")
+OUTPUTS = ("export", "json", "save_attack", "predictions", "markdown")
 
 flags.DEFINE_string("model_dir", "models/paper",
                     "a directory that train.py wrote, or one of the challenge's models")
 flags.DEFINE_string("checkpoint", None,
-                    "one checkpoint, ours or TF1, instead of the newest of --model_dir; or "
-                    "pretrained/NAME")
+                    "instead of the newest of --model_dir: a checkpoint, ours or TF1, any "
+                    "Keras model (.keras, .h5, a SavedModel's folder), or pretrained/NAME")
+flags.DEFINE_string("dataset", None, "what it classifies (as in training; a Keras model's: mnist)")
 flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square or suite")
 flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
 flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
@@ -65,6 +68,8 @@ flags.DEFINE_string("record", None, "where the suite and the leaderboard keep wh
                                     "(the model directory)")
 flags.DEFINE_string("markdown", None, "write the leaderboard to this file as well")
 flags.DEFINE_string("json", None, "write the result to this file as well")
+flags.DEFINE_string("export", None,
+                    "write the network to this .keras file, in layers of Keras alone")
 flags.DEFINE_boolean("watch", False, "evaluate each new checkpoint as it appears, until Ctrl-C")
 
 
@@ -84,7 +89,11 @@ def main():
     whole = len(load.Choice().of(load.run_config(home).training.dataset))
     require(FLAGS.num_examples == whole, "save_attack", FLAGS.save_attack,
             f"only with the whole test split: without --num_examples, or with {whole}")
-  loaded = loading.load_model(FLAGS.checkpoint or FLAGS.model_dir)
+  loaded = loading.load_model(FLAGS.checkpoint or FLAGS.model_dir, FLAGS.dataset)
+  if mode == "export":
+    return run_export(loaded)
+  for note in getattr(loaded.model, "notes", []):
+    say(f"note: {note}")
   sources = [load.load_source(path, loaded) for path in dict.fromkeys(FLAGS.source)]
   split = choice.of(loaded.config.training.dataset)
   title = report.title(loaded, choice.text(len(split)), FLAGS.seed, sources)
@@ -121,6 +130,8 @@ def check_flags():
           "only with the whole test split")
   require(FLAGS.record is None or mode == "leaderboard" or FLAGS.attack == "suite", "record",
           FLAGS.record, "a folder, with --attack suite and --leaderboard")
+  require(FLAGS.export is None or FLAGS.export.endswith(".keras"), "export", FLAGS.export,
+          "a file whose name ends in .keras")
   require(FLAGS.attack_file != "", "attack_file", FLAGS.attack_file, "the path of a .npy file")
   paths = {name: FLAGS[name].value for name in (*OUTPUTS, "attack_file")
            if name in MODES[mode] and FLAGS[name].value is not None}
@@ -219,6 +230,15 @@ def run_certify(loaded, split, sources, title):
   result = bounds.certify(loaded.model, split, epsilon_of(loaded.config),
                           batch_size=FLAGS.batch_size)
   return result, [title, *bounds.lines(result)]
+
+
+def run_export(loaded):
+  """Writes the network as a Keras file that loads without this package; returns the exit code."""
+  from tf_madry.models import plain
+  require(hasattr(loaded.model, "layers"), "model", loaded.path, "a network of ours, for --export")
+  plain.write(FLAGS.export, loaded.model)
+  say(f"saved {FLAGS.export}")
+  return 0
 
 
 def record_folder(loaded, name):

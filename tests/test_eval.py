@@ -165,3 +165,16 @@ def test_flags_that_do_not_go_together(tmp_path, monkeypatch, arguments, said):
   with pytest.raises(UserError, match=said):
     eval_script(*arguments)
   assert os.listdir(tmp_path) == []
+
+
+def test_a_network_is_exported(tmp_path, monkeypatch, capsys, model_dir):
+  monkeypatch.chdir(tmp_path)
+  assert eval_script(f"--model_dir={model_dir}", "--export=network.keras") == 0
+  assert capsys.readouterr().out == "saved network.keras\n"
+  images = datasets.as_float(datasets.load().test.images[:5])
+  exported, own = (loading.load_model(path).model for path in ("network.keras", model_dir))
+  np.testing.assert_allclose(exported(images), own(images), rtol=1e-4, atol=1e-4)
+  with pytest.raises(UserError, match=r"model is 'network.keras', accepted: a network of ours"):
+    eval_script("--checkpoint=network.keras", "--export=again.keras")
+  with pytest.raises(UserError, match=r"export is 'a.h5', accepted: a file whose name ends in .keras"):
+    eval_script(f"--model_dir={model_dir}", "--export=a.h5")

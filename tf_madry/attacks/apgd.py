@@ -11,8 +11,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.base import Cost, Model, Seed, num_classes, require_enough_classes
-from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss, require_classes, targeted_dlr
+from tf_madry.attacks.base import Cost, Model, Seed, brief, check_patience, later, num_classes, require_enough_classes
+from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss, margin, require_classes, targeted_dlr
 from tf_madry.attacks.pgd import differentiate
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import likely_targets
@@ -29,7 +29,8 @@ FIRST, SHORTER, SHORTEST = 22, 3, 6
 @tf.function(reduce_retracing=True)
 def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss,
            k: tf.Tensor, epsilon: tf.Tensor, rho: tf.Tensor,
-           targets: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+           targets: tf.Tensor | None = None,
+           patience: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
   """Algorithm 1 of Croce and Hein (2020), every example with a step size of its own.
 
   At each checkpoint the step of an example is halved, and its search goes back to its best point,
@@ -44,11 +45,19 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
     loss: a function of `losses.py`.
     k, epsilon, rho: scalar tensors: steps, radius of the ball, ρ.
     targets: int32 [batch], for a targeted loss only.
+    patience: where it is given, examples that fell leave the search at the next checkpoint, and so
+      do hopeless ones: those whose lowest margin would stay above 0 if it went on to fall
+      `patience` times as fast as since the last checkpoint. Falling slows down as a search goes on.
 
   Returns:
     (best, step_sizes): of every example the first image that the model got wrong, else that of the
-    highest loss; and the size of its last step, [batch, 1, 1, 1].
+    highest loss; and the size of its last step, [batch, 1, 1, 1], of examples that did not leave.
   """
+  rows = tf.where(tf.ones_like(labels, tf.bool))
+  if patience is not None:
+    # Gathered, so that the number of examples is open.
+    images, labels = tf.gather_nd(images, rows), tf.gather_nd(labels, rows)
+    targets = None if targets is None else tf.gather_nd(targets, rows)
   aim = (labels,) if targets is None else (labels, targets)
   bounds = linf.ball(images, epsilon)
   x = previous_x = best = linf.project(linf.random_point(images, epsilon, key), bounds)
@@ -59,6 +68,7 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
   rises = tf.zeros_like(labels)
   step_sizes = 2 * epsilon * tf.ones_like(images[:, :1, :1, :1])
   interval, since_checkpoint = _percent(FIRST, k), 0
+  found, lowest, mark = best, flat + float("inf"), flat
 
   step = 0
   while step <= k and not tf.reduce_all(fooled):
@@ -73,6 +83,9 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
     fooled |= wrong
     rises += tf.cast(objective > before, tf.int32)
     before = objective
+    if patience is not None:
+      lowest = tf.minimum(lowest, tf.where(finite, margin(logits, labels), float("inf")))
+      mark = lowest if step == 0 else mark
 
     if since_checkpoint == interval:
       # The authors' code has ≤ where their paper has <.
@@ -82,16 +95,31 @@ def ascend(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *
       x = tf.where(_wide(halved), best, x)
       gradient = tf.where(_wide(halved), best_gradient, gradient)
       at_checkpoint, rises = highest, tf.zeros_like(rises)
+      if patience is not None:
+        ahead = tf.cast(k - step, tf.float32) / tf.cast(interval, tf.float32)
+        stay = tf.where(~fooled & (lowest <= patience * ahead * (mark - lowest)))
+        mark = lowest
+        found = tf.tensor_scatter_nd_update(found, rows, best)
+        rows, labels, x, previous_x, gradient, best, best_gradient, step_sizes = _those(
+            stay, rows, labels, x, previous_x, gradient, best, best_gradient, step_sizes)
+        highest, before, at_checkpoint, fooled, halved, rises, lowest, mark = _those(
+            stay, highest, before, at_checkpoint, fooled, halved, rises, lowest, mark)
+        aim, bounds = _those(stay, *aim), _those(stay, *bounds)
       interval, since_checkpoint = tf.maximum(interval - _percent(SHORTER, k),
                                               _percent(SHORTEST, k)), 0
 
-    ahead = linf.project(x + step_sizes * tf.sign(gradient), bounds)
+    onward = linf.project(x + step_sizes * tf.sign(gradient), bounds)
     # The first step has no direction to keep.
     weight = MOMENTUM if step > 0 else 1.0
-    x, previous_x = linf.project(x + weight * (ahead - x) + (1 - weight) * (x - previous_x),
+    x, previous_x = linf.project(x + weight * (onward - x) + (1 - weight) * (x - previous_x),
                                  bounds), x
     step, since_checkpoint = step + 1, since_checkpoint + 1
-  return best, step_sizes
+  return tf.tensor_scatter_nd_update(found, rows, best), step_sizes
+
+
+def _those(numbers, *tensors):
+  """Of each tensor the rows of those numbers."""
+  return tuple(tf.gather_nd(tensor, numbers) for tensor in tensors)
 
 
 def _percent(percent, k):
@@ -113,6 +141,7 @@ class APGD:
     k: steps; it takes k + 1 gradients to know the loss after the last one.
     epsilon: radius of the ball, in units of the pixel range.
     rho: share of the steps that have to raise the loss for the step size to stay.
+    patience: when to give an example up, as in `ascend`; None: never, as in the paper.
   """
 
   randomised: ClassVar[bool] = True
@@ -121,6 +150,9 @@ class APGD:
   k: int = 100
   epsilon: float = 0.3
   rho: float = 0.75
+  patience: float | None = later()
+
+  __repr__ = brief
 
   def __post_init__(self):
     require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
@@ -149,7 +181,7 @@ class APGDT:
   AutoAttack.
 
   Attributes:
-    k, epsilon, rho: as in `APGD`.
+    k, epsilon, rho, patience: as in `APGD`.
     targets: how many classes to try, the likeliest first.
   """
 
@@ -160,6 +192,9 @@ class APGDT:
   epsilon: float = 0.3
   rho: float = 0.75
   targets: int = 9
+  patience: float | None = later()
+
+  __repr__ = brief
 
   def __post_init__(self):
     require(self.targets >= 1, "targets", self.targets, "a whole number of classes, at least 1")
@@ -187,11 +222,14 @@ class APGDT:
 
 def _run(attack, model, loss, images, labels, seed, targets=None):
   epsilon, rho = tf.unstack(tf.constant([attack.epsilon, attack.rho], tf.float32))
+  patience = None if attack.patience is None else tf.constant(attack.patience, tf.float32)
   best, _ = ascend(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss,
-                   k=tf.constant(attack.k), epsilon=epsilon, rho=rho, targets=targets)
+                   k=tf.constant(attack.k), epsilon=epsilon, rho=rho, targets=targets,
+                   patience=patience)
   return best
 
 
 def _check(attack):
   check_attack(k=attack.k, epsilon=attack.epsilon)
   require(0 < attack.rho <= 1, "rho", attack.rho, "a number above 0, at most 1")
+  check_patience(attack.patience)

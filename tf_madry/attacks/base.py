@@ -1,9 +1,10 @@
 """What an attack is, and what all of them ask of their arguments."""
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -110,6 +111,26 @@ def known_labels() -> Iterator[None]:
                           error.message):
       raise UserError(LABEL.format(found[1], int(found[2]) - 1)) from error
     raise
+
+
+def later(default: Any = None) -> Any:
+  """A field that an attack was given later: at its default the `repr` leaves it out (`brief`).
+
+  So what is known under an earlier `repr`, in records and caches, stays known.
+  """
+  return dataclasses.field(default=default, metadata={"later": True})
+
+
+def brief(attack: Any) -> str:
+  """The `repr` of a dataclass, without `later` fields at their default."""
+  shown = [f"{field.name}={getattr(attack, field.name)!r}" for field in dataclasses.fields(attack)
+           if not field.metadata.get("later") or getattr(attack, field.name) != field.default]
+  return f"{type(attack).__name__}({', '.join(shown)})"
+
+
+def check_patience(patience: float | None) -> None:
+  """Raises `UserError` unless a patience can be one."""
+  require(patience is None or 0 < patience < float("inf"), "patience", patience, "a number above 0")
 
 
 def declared_classes(model: Model) -> int | None:

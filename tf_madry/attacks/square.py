@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.base import Cost, Model, Seed
+from tf_madry.attacks.base import Cost, Model, Seed, brief, check_patience, later
 from tf_madry.attacks.losses import margin
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.config import check_attack
@@ -117,6 +117,9 @@ class Square:
     queries: perturbed images of each example that the model is asked about at the most.
     epsilon: radius of the ball, in units of the pixel range.
     p_init: share of the image that the first squares cover.
+    patience: when to give an example up: where its margin would stay above 0 if each doubling of
+      the queries to come lowered it `patience` times as far as the last one did. Progress slows
+      down as a search goes on. None: never, as in the paper.
   """
 
   randomised: ClassVar[bool] = True
@@ -125,11 +128,15 @@ class Square:
   queries: int = 5000
   epsilon: float = 0.3
   p_init: float = 0.8
+  patience: float | None = later()
+
+  __repr__ = brief
 
   def __post_init__(self):
     check_attack(epsilon=self.epsilon)
     require(self.queries >= 1, "queries", self.queries, "a whole number, at least 1")
     require(0 < self.p_init <= 1, "p_init", self.p_init, "a number above 0, at most 1")
+    check_patience(self.patience)
 
   def cost(self, num_classes: int) -> Cost:
     """As in `Attack`."""
@@ -144,12 +151,20 @@ class Square:
       epsilon, key = tf.constant(self.epsilon, tf.float32), seeds.key(seed, 0, "random start")
       best, lowest = images, tf.fill(tf.shape(labels), float("inf"))
       standing = tf.where(tf.ones_like(labels, tf.bool))
+      mark, marked = lowest, 0  # the margins, and after how many queries they were looked at
       for first in range(0, self.queries, ROUND):
         state = [tf.gather_nd(tensor, standing) for tensor in (images, labels, best, lowest)]
         better, margins, fooled = search(model, *state, tf.constant(first), schedule, epsilon, key)
         best = tf.tensor_scatter_nd_update(best, standing, better)
         lowest = tf.tensor_scatter_nd_update(lowest, standing, margins)
-        standing = standing[~fooled]
+        left, done = ~fooled, first + ROUND
+        if self.patience and done == 2 * marked:
+          doublings = np.log2(self.queries / done)
+          lowered = tf.gather_nd(mark, standing) - margins
+          left &= margins <= self.patience * doublings * lowered
+        if self.patience and done in (ROUND, 2 * marked):
+          mark, marked = lowest, done
+        standing = standing[left]
         if tf.size(standing) == 0:
           break
       return best

@@ -7,11 +7,12 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tf_madry.attacks.base import Cost, Model, Seed, num_classes, prepare
+from tf_madry.attacks.base import Cost, Model, Seed, brief, later, num_classes, prepare
 from tf_madry.attacks.losses import difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.config import check_attack
+from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import float32_logits
 
@@ -63,6 +64,7 @@ class MultiTargeted:
 
   Attributes:
     k, epsilon, alpha: as in `Targeted`.
+    targets: how many classes to try; None: all others.
   """
 
   randomised: ClassVar[bool] = True
@@ -71,13 +73,21 @@ class MultiTargeted:
   k: int = 100
   epsilon: float = 0.3
   alpha: float | None = None
+  targets: int | None = later()
+
+  __repr__ = brief
 
   def __post_init__(self):
     check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
+    require(self.targets is None or self.targets >= 1, "targets", self.targets,
+            "a whole number of classes, at least 1")
 
   def cost(self, num_classes: int) -> Cost:
     """As in `Attack`."""
-    return Cost(self.k * (num_classes - 1), 0)
+    return Cost(self.k * self._tries(num_classes), 0)
+
+  def _tries(self, num_classes):
+    return min(self.targets or num_classes, num_classes - 1)
 
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:
@@ -90,7 +100,7 @@ class MultiTargeted:
 
     return in_turn(model, images, labels,
                    (functools.partial(towards, rank)
-                    for rank in range(num_classes(model, images) - 1)))
+                    for rank in range(self._tries(num_classes(model, images)))))
 
 
 def _run(attack, model, loss, images, labels, seed, targets=None):

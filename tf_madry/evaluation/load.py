@@ -6,7 +6,7 @@ import os
 from tf_madry import config as configs
 from tf_madry import datasets
 from tf_madry.errors import require
-from tf_madry.models import loading
+from tf_madry.models import foreign, loading
 
 SPLITS = ("test", "validation", "train")
 EXAMPLES = ("spread", "first")
@@ -15,7 +15,8 @@ EXAMPLES = ("spread", "first")
 def load_source(path: str, target: loading.LoadedModel) -> loading.LoadedModel:
   """Loads the model to craft on; `UserError` unless it takes the same images and tells as many
   classes apart."""
-  source = loading.load_model(path)
+  dataset = target.config.training.dataset if foreign.is_foreign(path) else None
+  source = loading.load_model(path, dataset)
   for what in ("input_shape", "output_shape"):
     theirs, ours = (getattr(loaded.model, what)[1:] for loaded in (source, target))
     require(theirs == ours, f"{what.replace('_', ' ')} of source {path!r}", theirs,

@@ -12,7 +12,8 @@ def title(loaded: LoadedModel, examples: str, seed: int, sources: list[LoadedMod
   """What is evaluated, on which examples, and the seed of the attacks, as a line of text."""
   crafted = "".join(f"; source {number + 1}: {source.path}"
                     for number, source in enumerate(sources))
-  return f"{loaded.path}, step {loaded.step:,}: {examples}{crafted}; seed {seed}"
+  step = "" if loaded.step is None else f", step {loaded.step:,}"
+  return f"{loaded.path}{step}: {examples}{crafted}; seed {seed}"
 
 
 def write_json(path: str, result: Any, loaded: LoadedModel, choice: Choice,

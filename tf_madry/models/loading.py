@@ -1,21 +1,22 @@
 """Trained models from where they are kept: model directories, checkpoints, others' files."""
 
+import dataclasses
 import os
 from typing import NamedTuple
 
 import keras
 
-from tf_madry import checkpoints, models
+from tf_madry import checkpoints, datasets, models
 from tf_madry.config import Config, resolve
 from tf_madry.errors import UserError, require
-from tf_madry.models import directory, network, pretrained, tf1
+from tf_madry.models import directory, foreign, network, pretrained, tf1
 
 
 class LoadedModel(NamedTuple):
-  """A Keras `model` with the `step`, the `config` and the `path` it comes from."""
+  """A `model` with the `step` (None: not known), the `config` and the `path` it comes from."""
 
-  model: keras.Model
-  step: int
+  model: keras.Model | foreign.Foreign
+  step: int | None
   config: Config
   path: str
 
@@ -26,13 +27,33 @@ class LoadedModel(NamedTuple):
     return os.path.join("models", f"pretrained-{name}") if name else checkpoints.home(self.path)
 
 
-def load_model(path: str) -> LoadedModel:
+def load_model(path: str, dataset: str | None = None) -> LoadedModel:
   """Rebuilds the trained model of a model directory, or of one checkpoint, ours or the challenge's.
 
+  Args:
+    path: of these, or of anybody's Keras file or SavedModel.
+    dataset: the data set that it is to classify; None: that of its training, for a model of others
+      mnist.
+
   Raises:
-    UserError: there is no whole checkpoint, its weights do not fit the network, or a directory
-      holds those of two runs (see `directory.py`).
+    UserError: there is no whole checkpoint, its weights do not fit the network, a directory holds
+      those of two runs (see `directory.py`), a file is not safe to load, or the model takes other
+      images.
   """
+  if foreign.is_foreign(path):
+    config, _ = resolve({"model_dir": checkpoints.home(path), "dataset": dataset or "mnist"})
+    images = datasets.load(config.training.dataset).image_shape
+    return LoadedModel(foreign.load(path, images), None, config, path)
+  loaded = _load_own(path)
+  if dataset is None:
+    return loaded
+  training = dataclasses.replace(loaded.config.training, dataset=dataset)
+  shape, own = datasets.load(dataset).image_shape, tuple(loaded.model.input_shape[1:])
+  require(shape == own, f"image shape of {dataset}", shape, f"{own}, as of {loaded.path!r}")
+  return loaded._replace(config=dataclasses.replace(loaded.config, training=training))
+
+
+def _load_own(path):
   if name := pretrained.find(path):
     return model_of(pretrained.read(name))
   directory.require_one(path)

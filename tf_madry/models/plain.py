@@ -1,8 +1,12 @@
 """A network of Keras' own layers alone, so that who has Keras can load it and nothing else."""
 
+import os
+import tempfile
+
 import keras
 
 from tf_madry.models.layers import PooledConvolution
+from tf_madry.runtime import files
 
 
 def plain(model: keras.Model) -> keras.Model:
@@ -21,6 +25,15 @@ def plain(model: keras.Model) -> keras.Model:
   if model.compiled:
     twin.compile_from_config(model.get_compile_config())
   return twin
+
+
+def write(path: str, model: keras.Model) -> None:
+  """Writes the plain form as a .keras file, whole or not at all; `UserError` if that cannot be."""
+  with tempfile.TemporaryDirectory() as folder, files.output("export", path) as file:
+    whole = os.path.join(folder, "model.keras")
+    plain(model).save(whole)
+    with open(whole, "rb") as written:
+      file.write(written.read())
 
 
 @keras.saving.register_keras_serializable("tf_madry")
