@@ -17,6 +17,7 @@ from tf_madry import cli
 from tf_madry.errors import UserError, require
 
 FLAGS = flags.FLAGS
+ENSEMBLES = ("suite", "quick")  # as in `attacks.ENSEMBLES`, which takes TensorFlow
 SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 # What each way of evaluating has a use for.
 ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "examples",
@@ -41,7 +42,7 @@ flags.DEFINE_string("checkpoint", None,
                     "instead of the newest of --model_dir: a checkpoint, ours or TF1, any "
                     "Keras model (.keras, .h5, a SavedModel's folder), or pretrained/NAME")
 flags.DEFINE_string("dataset", None, "what it classifies (as in training; a Keras model's: mnist)")
-flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square or suite")
+flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square, suite, or quick")
 flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
 flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
 flags.DEFINE_float("alpha", None, "size of a step (as in training)")
@@ -122,14 +123,14 @@ def check_flags():
           "a whole number of examples, at least 1")
   require(FLAGS.restarts >= 1, "restarts", FLAGS.restarts, "a whole number, at least 1")
   require(0 <= FLAGS.seed < 2**31, "seed", FLAGS.seed, f"a whole number from 0 to {2**31 - 1}")
-  require(FLAGS.restarts == 1 or FLAGS.attack != "suite", "restarts", FLAGS.restarts,
-          "1 with --attack suite")
+  require(FLAGS.restarts == 1 or FLAGS.attack not in ENSEMBLES, "restarts", FLAGS.restarts,
+          f"1 with --attack {FLAGS.attack}")
   require(len(FLAGS.source) <= 1 or mode == "leaderboard", "source", ", ".join(FLAGS.source),
           "one model")
   require(FLAGS.split == "test" or not FLAGS.save_attack, "save_attack", FLAGS.save_attack,
           "only with the whole test split")
-  require(FLAGS.record is None or mode == "leaderboard" or FLAGS.attack == "suite", "record",
-          FLAGS.record, "a folder, with --attack suite and --leaderboard")
+  require(FLAGS.record is None or mode == "leaderboard" or FLAGS.attack in ENSEMBLES, "record",
+          FLAGS.record, "a folder, with --attack suite or quick, and with --leaderboard")
   require(FLAGS.export is None or FLAGS.export.endswith(".keras"), "export", FLAGS.export,
           "a file whose name ends in .keras")
   require(FLAGS.attack_file != "", "attack_file", FLAGS.attack_file, "the path of a .npy file")
@@ -166,10 +167,9 @@ def make_attack(config, target=None):
 def prepare_watch(config):
   """What measures a checkpoint of a run with that config, from (`LoadedModel`, `Split`) to
   `accuracy.Result`."""
-  from tf_madry import attacks
   from tf_madry.evaluation import accuracy, suite
   attack = make_attack(config)
-  run = suite.evaluate if FLAGS.attack in attacks.ENSEMBLES else accuracy.run
+  run = suite.evaluate if FLAGS.attack in ENSEMBLES else accuracy.run
   return lambda loaded, split: run(loaded, attack, split, batch_size=FLAGS.batch_size,
                                    seed=FLAGS.seed)
 
@@ -184,15 +184,14 @@ def run_attack(loaded, split, sources, title):
   """One attack, or an ensemble; returns its result, and what there is to say of it."""
   import numpy as np
 
-  from tf_madry import attacks
   from tf_madry.evaluation import accuracy, attack_files, suite
   attack = make_attack(loaded.config, target=loaded.model)
   how = {"source": next(iter(sources), None), "batch_size": FLAGS.batch_size, "seed": FLAGS.seed}
-  if FLAGS.attack in attacks.ENSEMBLES:
+  if FLAGS.attack in ENSEMBLES:
     say(f"{title}; {attack}")
     result, adversarial = suite.run(loaded, attack, split, **how, say=say,
                                     folder=record_folder(loaded, FLAGS.attack))
-    lines = [*suite.lines(result)]
+    lines = [*suite.lines(result, FLAGS.attack)]
   else:
     adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
     result = accuracy.run(loaded, attack, split, **how, adversarial=adversarial)
@@ -227,6 +226,7 @@ def run_leaderboard(loaded, split, sources, title):
 def run_certify(loaded, split, sources, title):
   """Interval bounds; returns as `run_attack`."""
   from tf_madry.evaluation import bounds
+  require(hasattr(loaded.model, "layers"), "model", loaded.path, "a network of ours, for --certify")
   result = bounds.certify(loaded.model, split, epsilon_of(loaded.config),
                           batch_size=FLAGS.batch_size)
   return result, [title, *bounds.lines(result)]

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -196,3 +198,38 @@ def test_an_answer_that_is_not_finite_is_no_success():
 def test_bad_settings_are_named(build, words):
   with pytest.raises(UserError, match=words):
     build()
+
+
+class Asked:
+  """Two kinds of images: of bright ones class 1 gains with every pixel, of dark ones it never does.
+
+  `images` counts those that the model was asked about.
+  """
+
+  def __init__(self, threshold):
+    self.threshold, self.images = threshold, tf.Variable(0)
+
+  def __call__(self, images):
+    self.images.assign_add(tf.shape(images)[0])
+    mean = tf.reduce_mean(images, [1, 2, 3])
+    gain = tf.where(mean > 0.4, mean, 0.001 * mean)
+    return tf.stack([0 * gain + self.threshold, gain, gain - 1, gain - 2], -1)
+
+
+BOTH = np.concatenate([np.full((3, 2, 2, 1), 0.6), np.full((5, 2, 2, 1), 0.2)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("attack", [APGD, functools.partial(APGDT, targets=1)])
+def test_hopeless_examples_leave_at_a_checkpoint_and_hopeful_ones_do_not(attack):
+  model = Asked(0.79)
+  found = attack(epsilon=0.2, patience=2.0)(model, BOTH, np.zeros(8, np.int32))
+  assert np.argmax(model(found), -1).tolist() == [1] * 3 + [0] * 5
+  patient = Asked(0.79)
+  np.testing.assert_allclose(attack(epsilon=0.2)(patient, BOTH, np.zeros(8, np.int32)), found,
+                             atol=1e-6)
+  assert model.images.numpy() < 0.6 * patient.images.numpy()
+
+
+def test_who_never_gives_up_has_the_repr_of_old():
+  assert repr(APGD()) == "APGD(loss='xent', k=100, epsilon=0.3, rho=0.75)"
+  assert repr(APGDT(patience=1.5)) == "APGDT(k=100, epsilon=0.3, rho=0.75, targets=9, patience=1.5)"

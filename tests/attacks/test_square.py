@@ -126,3 +126,19 @@ def test_what_stands_is_returned_at_its_lowest_margin():
 def test_bad_settings_are_named(settings, words):
   with pytest.raises(UserError, match=words):
     Square(**settings)
+
+
+def test_hopeless_examples_leave_and_hopeful_ones_do_not():
+  def two_kinds(images):
+    mean = tf.reduce_mean(images, [1, 2, 3])
+    gain = tf.where(mean > 0.4, mean, 0.001 * mean)
+    return tf.stack([0.74 + 0 * gain, gain], -1)
+
+  images = np.concatenate([np.full((3, 12, 10, 1), 0.6),
+                           np.full((5, 12, 10, 1), 0.2)]).astype(np.float32)
+  impatient, patient = Counting(two_kinds), Counting(two_kinds)
+  found = Square(queries=2000, epsilon=0.15, patience=2.0)(impatient, images, LABELS)
+  Square(queries=2000, epsilon=0.15)(patient, images, LABELS)
+  assert np.argmax(two_kinds(found), -1).tolist() == [1] * 3 + [0] * 5
+  assert impatient.asked.numpy() < 0.5 * patient.asked.numpy()
+  assert repr(Square()) == "Square(queries=5000, epsilon=0.3, p_init=0.8)"

@@ -34,3 +34,17 @@ def test_multitargeted_finds_the_one_class_that_gives_way():
   images, labels = np.full((20, 1, 1, 1), 0.5, np.float32), np.zeros(20, np.int32)
   assert accuracy(model, FGSM(epsilon=0.2), images, labels) == 1
   assert accuracy(model, MultiTargeted(k=10, epsilon=0.2), images, labels) == 0
+
+
+def test_multitargeted_tries_no_more_targets_than_it_is_told():
+  def model(images):
+    """Class 1 is likelier and never wins; class 2 does."""
+    pixel = tf.reshape(images, [-1, 1])
+    return tf.concat([0 * pixel, -0.1 - 0 * pixel, 10 * (0.31 - pixel)], 1)
+
+  images, labels = np.full((5, 1, 1, 1), 0.5, np.float32), np.zeros(5, np.int32)
+  for targets, stands in ((1, 1), (2, 0), (None, 0)):
+    assert accuracy(model, MultiTargeted(k=10, epsilon=0.2, targets=targets), images,
+                    labels) == stands
+  assert MultiTargeted(targets=1).cost(10).gradients == 100
+  assert repr(MultiTargeted()) == "MultiTargeted(k=100, epsilon=0.3, alpha=None)"

@@ -45,7 +45,7 @@ def test_the_record_is_kept_where_the_user_says(tmp_path, monkeypatch, capsys, m
     evaluating.eval_script(f"--model_dir={model_dir}", mode, f"--record={tmp_path}")
   assert folders == [str(tmp_path)]
   assert capsys.readouterr().err == ""
-  with pytest.raises(UserError, match=r"record is .*, accepted: a folder, with --attack suite and --leaderboard"):
+  with pytest.raises(UserError, match=r"record is .*, accepted: a folder, with --attack suite or quick, and with --leaderboard"):
     evaluating.eval_script("--attack=pgd", f"--record={tmp_path}")
 
 

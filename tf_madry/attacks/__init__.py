@@ -11,13 +11,13 @@ from tf_madry.attacks.base import Attack, Ensemble, Model
 from tf_madry.attacks.pgd import FGSM, PGD
 from tf_madry.attacks.restarts import Restarts
 from tf_madry.attacks.square import Square
-from tf_madry.attacks.suite import Suite
+from tf_madry.attacks.suite import Quick, Suite
 from tf_madry.attacks.targeted import MultiTargeted
 from tf_madry.errors import require
 
 ATTACKS = {"fgsm": FGSM, "pgd": PGD, "multitargeted": MultiTargeted, "apgd": APGD, "apgd_t": APGDT,
            "square": Square}
-ENSEMBLES = {"suite": Suite}
+ENSEMBLES = {"suite": Suite, "quick": Quick}
 # The attacks whose settings are training's; of the others only ε is, the rest comes from their own
 # papers.
 OF_TRAINING = (FGSM, PGD)

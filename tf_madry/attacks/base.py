@@ -20,7 +20,10 @@ Seed = int | tf.Tensor  # see `seeds.key`
 
 
 class Cost(NamedTuple):
-  """What an attack asks of a model for one example that stands to the end."""
+  """What an attack asks of a model for one example that stands to the end.
+
+  Of an attack that gives examples up, what it takes on a robust network.
+  """
 
   gradients: int  # forward and backward passes
   forwards: int  # forward passes alone

@@ -22,6 +22,7 @@ from tf_madry.runtime.graphs import float32_logits
 
 # The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+HOPEFUL = 0.1  # share of the queries that a robust network's examples take under a patience of 2
 # Queries between two looks at who still stands: a few tenths of a second, of which the look takes
 # hundredths.
 ROUND = 100
@@ -140,7 +141,7 @@ class Square:
 
   def cost(self, num_classes: int) -> Cost:
     """As in `Attack`."""
-    return Cost(0, self.queries)
+    return Cost(0, self.queries if self.patience is None else round(HOPEFUL * self.queries))
 
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:

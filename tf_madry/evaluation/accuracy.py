@@ -1,18 +1,17 @@
 """Accuracy and loss of a model, natural and under one attack, which is made on every example."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tf_madry import datasets
 from tf_madry.attacks.base import Attack, Model
 from tf_madry.attacks.losses import score
 from tf_madry.evaluation.intervals import wilson
+from tf_madry.evaluation.progress import Progress
 from tf_madry.evaluation.verify import allowed
 from tf_madry.models.loading import LoadedModel
 from tf_madry.runtime import seeds
@@ -88,19 +87,12 @@ def evaluate(model: Model, attack: Attack, split: datasets.Split, *, source: Mod
 def run(loaded: LoadedModel, attack: Attack, split: datasets.Split, *,
         source: LoadedModel | None = None,
         batch_size: int, seed: int, adversarial: np.ndarray | None = None) -> Result:
-  """As `evaluate`, of loaded models, with a progress bar in a terminal."""
-  with progress_bar(len(split)) as bar:
+  """As `evaluate`, of loaded models, and tells how far it is."""
+  with Progress(len(split)) as progress:
     def show(done, natural, attacked):
-      bar.set_postfix(nat=f"{natural:.2%}", adv=f"{attacked:.2%}")
-      bar.update(done - bar.n)
+      progress.show(done, nat=natural, adv=attacked)
     return evaluate(loaded.model, attack, split, source=source and source.model,
                     batch_size=batch_size, seed=seed, on_batch=show, adversarial=adversarial)
-
-
-def progress_bar(total: int, name: str | None = None) -> tqdm:
-  """A bar that counts examples in a terminal, and nothing elsewhere."""
-  return tqdm(total=total, desc=name, unit="example", dynamic_ncols=True, leave=False,
-              disable=not sys.stderr.isatty())
 
 
 def lines(result: Result, title: str) -> Iterator[str]:

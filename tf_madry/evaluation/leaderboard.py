@@ -63,8 +63,10 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
                                                  run)
                 for run in range(restarts)} for loss in LOSSES}
   fgsm = {f"FGSM, {loss}": Trial(FGSM(epsilon=epsilon, loss=loss)) for loss in LOSSES}
-  suite, notes = runner.usable(Suite(epsilon=epsilon, k=k, queries=queries).members(), num_classes)
-  members = {name: Trial(attack) for name, attack in suite.items()}
+  # In full, as the published ones are.
+  suite = Suite(epsilon=epsilon, k=k, queries=queries, patience=None)
+  usable, notes = runner.usable(suite.members(), num_classes)
+  members = {name: Trial(attack) for name, attack in usable.items()}
   transfer = {f"black-box PGD-{BLACK_BOX_STEPS}, source {number + 1}":
               Trial(PGD(epsilon=epsilon, k=BLACK_BOX_STEPS, alpha=ALPHA), source=source.model)
               for number, source in enumerate(sources)}

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tf_madry import datasets
 from tf_madry.attacks.base import Attack, Model
 from tf_madry.evaluation import estimate, verify
-from tf_madry.evaluation.accuracy import progress_bar
 from tf_madry.evaluation.masking import Comparison
+from tf_madry.evaluation.progress import Progress
 from tf_madry.evaluation.record import Record, Trial
 from tf_madry.runtime import files, seeds
 
@@ -73,25 +73,24 @@ def run(plan: Plan, model: Model, split: datasets.Split, *, epsilon: float, seed
     for heading in headings(record):
       say(heading)
     for row in plan.rows:
-      run_row(record, row)
+      run_row(record, row, say)
       say(line(row, record))
   return record
 
 
-def run_row(record: Record, row: Row) -> None:
+def run_row(record: Record, row: Row, say: Callable[[str], None] = print) -> None:
   """Tries the attacks of a row in order, each on what stands against all of them as far as is
   known.
 
-  After each batch the record is on disk; in a terminal a bar shows how far the last attack is.
+  After each batch the record is on disk.
   """
   names = row.trials
   for name in names:
-    with progress_bar(int((record.standing(*names) | record.tried(name)).sum()), name) as bar:
+    total = int((record.standing(*names) | record.tried(name)).sum())
+    with Progress(total, name, say=say) as progress:
       while (left := record.standing(*names) & ~record.tried(name)).any():
-        numbers = np.flatnonzero(left)[:record.batch_size]
-        bar.set_postfix(accuracy=f"{record.standing(*names).mean():.2%}")
-        bar.update(int(record.tried(name).sum()) - bar.n)
-        _try(record, name, numbers)
+        _try(record, name, np.flatnonzero(left)[:record.batch_size])
+        progress.show(int(record.tried(name).sum()), accuracy=record.standing(*names).mean())
 
 
 def _try(record, name, numbers):

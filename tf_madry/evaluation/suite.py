@@ -112,9 +112,10 @@ def evaluate(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, bat
                          result.seconds)
 
 
-def lines(result: Result) -> Iterator[str]:
-  """The end of the report: a `Result` as lines of text."""
-  yield (f"under the suite: {result.adversarial_accuracy:.2%}  (95 % interval "
+def lines(result: Result, name: str = "suite") -> Iterator[str]:
+  """The end of the report: a `Result`, of the ensemble of that name, as lines of text."""
+  under = "under the suite:" if name == "suite" else f"an upper bound, by {name}:"
+  yield (f"{under} {result.adversarial_accuracy:.2%}  (95 % interval "
          f"{percent_interval(result.adversarial_interval)}, n = {result.n:,}); "
          f"{duration(result.seconds)}, compiling included")
   yield ("every example that counts as broken was verified in float32: within ε + 1e-6, in [0, 1], "
