@@ -1,7 +1,6 @@
 """Recipe `certified`: training on interval bounds."""
 
 import dataclasses
-import json
 import os
 import signal
 
@@ -11,8 +10,9 @@ import tensorflow as tf
 
 import tf_madry
 from tests.helpers.processes import run
-from tf_madry import checkpoints, datasets
+from tests.helpers.training import arrays, rows, same
 from tf_madry import config as configs
+from tf_madry import datasets
 from tf_madry.evaluation import bounds
 from tf_madry.training import loop, validation
 from tf_madry.training.bounds import BoundsStep, notices
@@ -24,12 +24,6 @@ SMALL = {"batch_size": 16, "eval_every": 0, "log_every": 2}
 
 def config(model_dir, **settings):
   return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "certified")[0]
-
-
-def arrays(model_dir):
-  found = checkpoints.read_newest(str(model_dir)).arrays
-  found.pop("elapsed")
-  return found
 
 
 def test_a_step_moves_all_weights_but_the_thresholds(tmp_path):
@@ -70,9 +64,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precisio
     loop.train(config(tmp_path / "stopped", **settings), make_stepper=Stopping)
   assert arrays(tmp_path / "stopped")["step"] == 3
   loop.train(config(tmp_path / "stopped", **settings))
-  straight, stopped = arrays(tmp_path / "straight"), arrays(tmp_path / "stopped")
-  assert straight.keys() == stopped.keys()
-  assert all(np.array_equal(straight[name], stopped[name]) for name in straight)
+  assert same(arrays(tmp_path / "stopped"), arrays(tmp_path / "straight"))
 
 
 def test_a_short_run_proves_something(tmp_path, monkeypatch, capsys):
@@ -82,11 +74,11 @@ def test_a_short_run_proves_something(tmp_path, monkeypatch, capsys):
   examples = datasets.load().validation.spread(300)
   result = bounds.certify(tf_madry.load_model(str(tmp_path)), examples, 0.1)
   assert result.certified_accuracy > 0.5  # 0.75 when this was written; chance is 0.1
-  rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-  assert [row["split"] for row in rows] == ["train", "train", "train", "validation"]
-  assert all(0 <= row["certified_accuracy"] <= 1 for row in rows)
-  assert rows[-1]["certified_accuracy"] == result.certified_accuracy
-  assert result.certified_accuracy <= rows[-1]["adversarial_accuracy"]
+  logged = rows(tmp_path)
+  assert [row["split"] for row in logged] == ["train", "train", "train", "validation"]
+  assert all(0 <= row["certified_accuracy"] <= 1 for row in logged)
+  assert logged[-1]["certified_accuracy"] == result.certified_accuracy
+  assert result.certified_accuracy <= logged[-1]["adversarial_accuracy"]
   assert f"certified {result.certified_accuracy:.1%} (n = 300)" in capsys.readouterr().out
 
 

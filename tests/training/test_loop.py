@@ -13,6 +13,7 @@ import pytest
 
 import tf_madry
 from tests.helpers.processes import ROOT, run, start, until
+from tests.helpers.training import arrays, rows, same
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.attacks.pgd import PGD
@@ -35,41 +36,28 @@ def config(model_dir, **settings):
   return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, settings.pop("recipe", None))[0]
 
 
-def weights(model_dir):
-  return checkpoints.read_newest(str(model_dir)).arrays
-
-
-def rows(model_dir):
-  return [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def same(left, right):
-  names = {name for name in left if name.startswith(("model/", "optimizer/"))}
-  return bool(names) and all(np.array_equal(left[name], right[name]) for name in names)
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
   """A run that was never stopped: a function from a number of steps to its checkpoint's arrays."""
   folder = tmp_path_factory.mktemp("straight")
 
-  def arrays(steps):
+  def of(steps):
     run_dir = folder / str(steps)
     if not run_dir.exists():
       loop.train(config(run_dir, steps=steps))
-    return weights(run_dir)
-  return arrays
+    return arrays(run_dir)
+  return of
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path, straight):
+def test_a_resumed_run_ends_with_the_same_arrays(tmp_path, straight):
   loop.train(config(tmp_path, steps=3))
-  assert not same(weights(tmp_path), straight(7))
+  assert not same(arrays(tmp_path), straight(7))
   loop.train(config(tmp_path, steps=7))
-  assert same(weights(tmp_path), straight(7))
+  assert same(arrays(tmp_path), straight(7))
   assert [row["step"] for row in rows(tmp_path)] == [2, 3, 4, 6, 7]
   before = (tmp_path / "config.json").read_bytes()
   loop.train(config(tmp_path, steps=5))  # less than it has done
-  assert same(weights(tmp_path), straight(7)) and (tmp_path / "config.json").read_bytes() == before
+  assert same(arrays(tmp_path), straight(7)) and (tmp_path / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("number", "fault"), [(1, "signal"), (2, "signal"), (2, "error")])
@@ -89,16 +77,16 @@ def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, 
   with monkeypatch.context() as patch, pytest.raises((loop.Stopped, RuntimeError)):
     patch.setattr(accuracy, "evaluate", cut_short)
     loop.train(config(tmp_path, **settings))
-  assert weights(tmp_path)["step"] == 2 * number
+  assert arrays(tmp_path)["step"] == 2 * number
   for _ in range(2):  # and not made again
     loop.train(config(tmp_path, **settings))
     assert [row["step"] for row in rows(tmp_path) if row["split"] == "validation"] == [2, 4]
-  assert same(weights(tmp_path), straight(4))
+  assert same(arrays(tmp_path), straight(4))
 
 
-def test_another_seed_gives_other_weights(tmp_path, straight):
+def test_another_seed_gives_other_arrays(tmp_path, straight):
   loop.train(config(tmp_path, steps=3, seed=1))
-  assert not same(weights(tmp_path), straight(3))
+  assert not same(arrays(tmp_path), straight(3))
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -113,7 +101,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_never_stopped(tmp_path, straig
   stopped = checkpoints.read_newest(str(tmp_path / "run")).step
   assert f"stopped after step {stopped:,}" in output
   loop.train(config(tmp_path / "run", steps=stopped + 2))
-  assert same(weights(tmp_path / "run"), straight(stopped + 2))
+  assert same(arrays(tmp_path / "run"), straight(stopped + 2))
 
 
 def test_a_second_interrupt_leaves_at_once(tmp_path):
@@ -138,7 +126,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, straight):
   step = checkpoints.read_newest(run_dir).step
   assert step % 5 == 0
   loop.train(config(run_dir, steps=step + 2))
-  assert same(weights(run_dir), straight(step + 2))
+  assert same(arrays(run_dir), straight(step + 2))
 
 
 def test_a_damaged_checkpoint_is_survived(tmp_path, straight, capsys):
@@ -147,17 +135,17 @@ def test_a_damaged_checkpoint_is_survived(tmp_path, straight, capsys):
   os.truncate(newest, 1000)
   loop.train(config(tmp_path, steps=7))
   assert "step-00000006.npz" in capsys.readouterr().err
-  assert same(weights(tmp_path), straight(7))
+  assert same(arrays(tmp_path), straight(7))
 
 
 def test_another_experiment_is_refused_by_name(tmp_path):
   loop.train(config(tmp_path, steps=2))
-  before = weights(tmp_path)
+  before = arrays(tmp_path)
   with pytest.raises(UserError, match=r"step 2 with k 2, not 3"):
     loop.train(config(tmp_path, steps=4, k=3))
   with pytest.raises(UserError, match="noresume"):
     loop.train(config(tmp_path, steps=4), resume=False)
-  assert same(weights(tmp_path), before)
+  assert same(arrays(tmp_path), before)
   assert checkpoints.read_newest(str(tmp_path)).step == 2
 
 

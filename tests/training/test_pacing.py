@@ -3,9 +3,7 @@
 import functools
 import json
 
-import numpy as np
-
-from tf_madry import checkpoints
+from tests.helpers.training import arrays, same
 from tf_madry import config as configs
 from tf_madry.training import loop, pacing, validation
 
@@ -14,12 +12,6 @@ SMALL = {"k": 2, "batch_size": 8, "candidates": 1, "eval_every": 0, "log_every":
 
 def config(model_dir, **settings):
   return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "fast")[0]
-
-
-def arrays(model_dir):
-  found = checkpoints.read_newest(str(model_dir)).arrays
-  found.pop("elapsed")
-  return found
 
 
 def within(minutes):
@@ -39,8 +31,7 @@ def test_minutes_decide_the_steps_and_leave_no_other_trace(tmp_path):
   loop.train(config(tmp_path / "timed"), choose_steps=within(minutes))
   assert json.loads((tmp_path / "timed" / "config.json").read_text())["steps"] == 3
   loop.train(config(tmp_path / "told", steps=3))
-  timed, told = arrays(tmp_path / "timed"), arrays(tmp_path / "told")
-  assert timed.keys() == told.keys() and all(np.array_equal(timed[name], told[name]) for name in timed)
+  assert same(arrays(tmp_path / "timed"), arrays(tmp_path / "told"))
   # The same command goes on with the steps that it once decided on.
   loop.train(config(tmp_path / "timed"), choose_steps=within(minutes))
   assert arrays(tmp_path / "timed")["step"] == 3

@@ -1,6 +1,5 @@
 import contextlib
 import fcntl
-import json
 import pty
 import resource
 import struct
@@ -10,6 +9,7 @@ import termios
 import numpy as np
 import pytest
 
+from tests.helpers.training import rows
 from tf_madry import config as configs
 from tf_madry.errors import UserError
 from tf_madry.training import progress as progress_lib
@@ -19,10 +19,6 @@ VALUES = {"natural_accuracy": 0.9, "adversarial_accuracy": 0.5, "loss": 1.25}
 
 def config(folder, **settings):
   return configs.resolve({"model_dir": str(folder), "steps": 50, "log_every": 5, "summary_every": 10, **settings})[0]
-
-
-def rows(folder):
-  return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_lines_metrics_and_an_estimate(tmp_path, capsys):

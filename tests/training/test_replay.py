@@ -1,6 +1,5 @@
 """Recipe `fast`: replayed batches, what a run says and keeps of them, minutes, precision."""
 
-import json
 import os
 import signal
 
@@ -10,14 +9,13 @@ import tensorflow as tf
 
 import tf_madry
 from tests.helpers.processes import run
-from tf_madry import checkpoints, datasets
+from tests.helpers.training import arrays, same
 from tf_madry import config as configs
-from tf_madry.attacks.losses import score, xent
+from tf_madry import datasets
+from tf_madry.attacks.losses import xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.evaluation import accuracy
-from tf_madry.models import network
-from tf_madry.runtime import devices
-from tf_madry.training import loop, validation
+from tf_madry.training import loop
 from tf_madry.training.learner import Learner
 from tf_madry.training.replay import ReplayStep
 from tf_madry.training.synchronous import Synchronous
@@ -28,16 +26,6 @@ SMALL = {"k": 3, "lead": 0, "alpha": None, "batch_size": 8, "candidates": 1, "ma
 
 def config(model_dir, **settings):
   return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings}, "fast")[0]
-
-
-def arrays(model_dir):
-  found = checkpoints.read_newest(str(model_dir)).arrays
-  found.pop("elapsed")
-  return found
-
-
-def same(left, right):
-  return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def test_a_replayed_batch_updates_k_times_and_carries_its_perturbation(tmp_path):
@@ -126,64 +114,6 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precisio
   assert same(arrays(tmp_path / "stopped"), arrays(tmp_path / "straight"))
 
 
-def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
-  learner = Learner(config(tmp_path, steps=10, precision="bfloat16"), datasets.load())
-  step = ReplayStep(learner)
-  average = [weight.numpy() for weight in learner.model.weights]
-  for number in range(3):
-    step.run(tf.range(8), tf.constant(number))
-    decay = (1 + number) / (10 + number)
-    average = [decay * old + (1 - decay) * weight.numpy()
-               for old, weight in zip(average, learner.trained.weights, strict=True)]
-  for weight, expected in zip(learner.model.weights, average, strict=True):
-    np.testing.assert_allclose(weight, expected, atol=1e-6)
-    assert weight.dtype == "float32"
-  assert {variable.dtype.name if hasattr(variable.dtype, "name") else variable.dtype
-          for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
-
-
-@pytest.mark.parametrize(("precision", "averaging"), [("float32", 0.9), ("bfloat16", 0.0)])
-def test_the_result_of_thresholds_is_the_papers_network(tmp_path, precision, averaging):
-  dataset = datasets.load()
-  learner = Learner(config(tmp_path, initialization="threshold", precision=precision, averaging=averaging, steps=5), dataset)
-  step = ReplayStep(learner)
-  images = datasets.as_float(dataset.validation.images[:20])
-  np.testing.assert_allclose(learner.model(images), learner.trained(images), atol=1e-4)
-  for number in range(3):
-    step.run(tf.range(8), tf.constant(number))
-  assert [weight.shape for weight in learner.model.weights] == [weight.shape for weight in network.build().weights]
-  assert learner.trained.count_params() < learner.model.count_params()
-  assert np.allclose(learner.model(images), learner.trained(images), atol=1e-4) == (averaging == 0)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_what_is_logged_is_of_the_result_after_the_step(tmp_path, precision):
-  results = []
-
-  class Stepper(Synchronous):
-    def __call__(self, step):
-      results.append(super().__call__(step))
-      return results[-1]
-
-  trained = loop.train(config(tmp_path, steps=2, precision=precision), make_stepper=Stepper)
-  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-  right, losses = score(trained, results[-1].images, results[-1].labels)
-  assert (row["adversarial_accuracy"], row["loss"]) == pytest.approx((np.mean(right), np.mean(losses)))
-  train = datasets.load().train
-  indices = datasets.Batches(len(train), 8, 0).indices(1)
-  right, _ = score(trained, datasets.as_float(train.images[indices]), train.labels[indices])
-  assert row["natural_accuracy"] == pytest.approx(np.mean(right))
-
-
-def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(validation, "EXAMPLES", 20)
-  trained = loop.train(config(tmp_path, steps=1, eval_every=1, epsilon=0.1))
-  row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-  result = accuracy.evaluate(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.head(20))
-  assert (row["split"], row["loss"]) == ("validation", pytest.approx(result.adversarial_loss))
-  assert "under PGD κ = 8 (n = 20)" in capsys.readouterr().out
-
-
 def test_steps_compile_with_xla_as_they_do_on_a_gpu(tmp_path, monkeypatch):
   dataset = datasets.load()
   settings = {"precision": "float32", "steps": 10, "batch_size": 2, "candidates": 2}
@@ -219,14 +149,6 @@ def test_replays_are_not_for_workers(tmp_path):
   code, output = run("async_train.py", "--recipe=fast", "--workers=1", cwd=tmp_path)
   assert (code, output) == (2, "error: workers is 1, accepted: 0 in a recipe that replays its batches: they are trained on "
                                "while they are crafted\n")
-
-
-def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
-  monkeypatch.setattr(devices, "fast_precision", lambda: "float32")
-  loop.train(config(tmp_path, steps=1))
-  monkeypatch.setattr(devices, "fast_precision", lambda: "bfloat16")
-  loop.train(config(tmp_path, steps=1))
-  assert json.loads((tmp_path / "config.json").read_text())["precision"] == "float32"
 
 
 def test_a_short_run_of_the_recipe_learns(tmp_path):

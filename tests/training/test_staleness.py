@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.processes import run, start, until
+from tests.helpers.training import arrays, same
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.attacks import linf
@@ -25,12 +26,7 @@ def config(model_dir, **settings):
 def train(model_dir, **settings):
   """The newest checkpoint's arrays after training."""
   loop.train(config(model_dir, **settings), make_stepper=staleness.stepper)
-  return checkpoints.read_newest(str(model_dir)).arrays
-
-
-def same(left, right):
-  return left.keys() == right.keys() and all(
-    np.array_equal(left[name], right[name]) for name in left if name != "elapsed")
+  return arrays(model_dir)
 
 
 class Diary:
@@ -116,7 +112,7 @@ def test_accuracies_are_of_the_weights_in_float32_and_of_all_steps_of_a_line(tmp
 
 def test_no_staleness_is_plain_training_bit_for_bit(tmp_path):
   loop.train(config(tmp_path / "plain", steps=2))
-  plain = checkpoints.read_newest(str(tmp_path / "plain")).arrays
+  plain = arrays(tmp_path / "plain")
   assert same(train(tmp_path / "none", steps=2, staleness=0), plain)
 
 
@@ -155,9 +151,9 @@ def test_weights_that_craft_are_renewed_every_so_many_steps(tmp_path, precision)
 
 def test_weights_renewed_at_every_step_are_plain_training_bit_for_bit(tmp_path):
   loop.train(config(tmp_path / "plain", steps=4))
-  plain = checkpoints.read_newest(str(tmp_path / "plain")).arrays
+  plain = arrays(tmp_path / "plain")
   reloaded = train(tmp_path / "reloaded", steps=4, staleness_reload=1)
-  assert all(np.array_equal(plain[name], reloaded[name]) for name in plain if name != "elapsed")
+  assert all(np.array_equal(plain[name], reloaded[name]) for name in plain)
 
 
 def test_a_run_that_reloads_and_is_resumed_ends_as_one_that_was_never_stopped(tmp_path):
