@@ -23,7 +23,8 @@ SETTINGS = ("loss", "k", "alpha", "epsilon", "random_start", "queries")
 ATTACK = {"attack", *SETTINGS, "restarts", "seed", "num_examples", "examples",
           "split", "model_dir", "batch_size"}
 MODES = {
-    "attack": {*ATTACK, "checkpoint", "dataset", "source", "save_attack", "record", "json"},
+    "attack": {*ATTACK, "checkpoint", "dataset", "source", "save_attack", "record", "json",
+               "epsilons", "plot"},
     "watch": {*ATTACK, "watch"},
     "attack_file": {"attack_file", "predictions", "epsilon", "model_dir", "checkpoint",
                     "dataset", "batch_size", "json"},
@@ -34,7 +35,7 @@ MODES = {
     "certify": {"certify", "epsilon", "num_examples", "examples", "split", "model_dir",
                 "checkpoint", "dataset", "batch_size", "json"},
 }
-OUTPUTS = ("export", "json", "save_attack", "predictions", "markdown")
+OUTPUTS = ("export", "json", "plot", "save_attack", "predictions", "markdown")
 
 flags.DEFINE_string("model_dir", "models/paper",
                     "a directory that train.py wrote, or one of the challenge's models")
@@ -42,7 +43,8 @@ flags.DEFINE_string("checkpoint", None,
                     "instead of the newest of --model_dir: a checkpoint, ours or TF1, any "
                     "Keras model (.keras, .h5, a SavedModel's folder), or pretrained/NAME")
 flags.DEFINE_string("dataset", None, "what it classifies (as in training; a Keras model's: mnist)")
-flags.DEFINE_string("attack", "pgd", "fgsm, pgd, multitargeted, apgd, apgd_t, square, suite, or quick")
+flags.DEFINE_string("attack", "pgd",
+                    "fgsm, pgd, multitargeted, apgd, apgd_t, square, suite, or quick")
 flags.DEFINE_string("loss", None, "what the attack increases: xent, cw or dlr (as in training)")
 flags.DEFINE_integer("k", None, "steps of the attack (fgsm, pgd: as in training; others: 100)")
 flags.DEFINE_float("alpha", None, "size of a step (as in training)")
@@ -63,12 +65,16 @@ flags.DEFINE_string("save_attack", None,
 flags.DEFINE_string("attack_file", None, "verify and evaluate a .npy file of attacked test images")
 flags.DEFINE_string("predictions", "pred.npy", "where --attack_file writes what the model saw")
 flags.DEFINE_boolean("leaderboard", False, "run the rows of the challenge's white-box leaderboard")
-flags.DEFINE_boolean("certify", False, "count what no attack can change, by interval bounds: a proof, "
+flags.DEFINE_boolean("certify", False,
+                     "count what no attack can change, by interval bounds: a proof, "
                                        "where the model was trained for it")
 flags.DEFINE_string("record", None, "where the suite and the leaderboard keep what they found "
                                     "(the model directory)")
 flags.DEFINE_string("markdown", None, "write the leaderboard to this file as well")
 flags.DEFINE_string("json", None, "write the result to this file as well")
+flags.DEFINE_string("epsilons", None, "run the attack at each of these, as in 0,0.05,0.1")
+flags.DEFINE_string("plot", None, "draw images, perturbations and what the model says, or with "
+                                  "--epsilons accuracy against ε, to this .png file")
 flags.DEFINE_string("export", None,
                     "write the network to this .keras file, in layers of Keras alone")
 flags.DEFINE_boolean("watch", False, "evaluate each new checkpoint as it appears, until Ctrl-C")
@@ -100,6 +106,8 @@ def main():
   title = report.title(loaded, choice.text(len(split)), FLAGS.seed, sources)
   run = {"attack": run_attack, "attack_file": run_attack_file, "leaderboard": run_leaderboard,
          "certify": run_certify}[mode]
+  if FLAGS.epsilons:
+    run = run_curve
   result, lines = run(loaded, split, sources, title)
   # Before anything is said: a result is not to be lost with a terminal that goes.
   if FLAGS.json:
@@ -131,6 +139,12 @@ def check_flags():
           "only with the whole test split")
   require(FLAGS.record is None or mode == "leaderboard" or FLAGS.attack in ENSEMBLES, "record",
           FLAGS.record, "a folder, with --attack suite or quick, and with --leaderboard")
+  if FLAGS.epsilons is not None:
+    epsilons()
+  require(not (FLAGS.epsilons and FLAGS.save_attack), "save_attack", FLAGS.save_attack,
+          "only without --epsilons")
+  require(FLAGS.plot is None or FLAGS.plot.endswith(".png"), "plot", FLAGS.plot,
+          "a file whose name ends in .png")
   require(FLAGS.export is None or FLAGS.export.endswith(".keras"), "export", FLAGS.export,
           "a file whose name ends in .keras")
   require(FLAGS.attack_file != "", "attack_file", FLAGS.attack_file, "the path of a .npy file")
@@ -147,6 +161,18 @@ def check_flags():
   return mode
 
 
+def epsilons():
+  """The values of --epsilons in rising order."""
+  try:
+    values = sorted({float(part) for part in FLAGS.epsilons.split(",")})
+  except ValueError as error:
+    raise UserError(f"epsilons is {FLAGS.epsilons!r}, accepted: numbers from 0 to 1 with commas "
+                    "between them") from error
+  require(all(0 <= value <= 1 for value in values), "epsilons", FLAGS.epsilons,
+          "numbers from 0 to 1")
+  return values
+
+
 def can_write(path):
   """Whether a file can be put at a path; not in place of a device or a pipe."""
   folder = os.path.dirname(os.path.realpath(path))
@@ -155,12 +181,12 @@ def can_write(path):
           and (os.path.isfile(path) or not os.path.exists(path)))
 
 
-def make_attack(config, target=None):
+def make_attack(config, target=None, **more):
   """The attack that the flags and, where they say nothing, a model's `Config` ask for; `target` as
   in `Restarts`."""
   from tf_madry import attacks
   given = {name: FLAGS[name].value for name in SETTINGS if FLAGS[name].value is not None}
-  return attacks.make(FLAGS.attack, given, dataclasses.asdict(config.evaluation_attack),
+  return attacks.make(FLAGS.attack, given | more, dataclasses.asdict(config.evaluation_attack),
                       restarts=FLAGS.restarts, target=target)
 
 
@@ -193,12 +219,32 @@ def run_attack(loaded, split, sources, title):
                                     folder=record_folder(loaded, FLAGS.attack))
     lines = [*suite.lines(result, FLAGS.attack)]
   else:
-    adversarial = np.empty(split.images.shape, np.float32) if FLAGS.save_attack else None
+    wanted = FLAGS.save_attack or FLAGS.plot
+    adversarial = np.empty(split.images.shape, np.float32) if wanted else None
     result = accuracy.run(loaded, attack, split, **how, adversarial=adversarial)
     lines = [*accuracy.lines(result, title)]
   if FLAGS.save_attack:
     attack_files.write_attack(FLAGS.save_attack, adversarial)
     lines.append(f"saved {FLAGS.save_attack}")
+  if FLAGS.plot:
+    from tf_madry.evaluation import pictures
+    pictures.draw_attack(FLAGS.plot, loaded.model, split, adversarial, f"{title}\n{attack}")
+    lines.append(f"saved {FLAGS.plot}")
+  return result, lines
+
+
+def run_curve(loaded, split, sources, title):
+  """One attack at every ε of --epsilons; returns as `run_attack`."""
+  from tf_madry.evaluation import curve, pictures
+  say(f"{title}; {make_attack(loaded.config, target=loaded.model)}, at each ε")
+  result = curve.run(
+      loaded, lambda epsilon: make_attack(loaded.config, target=loaded.model, epsilon=epsilon),
+      epsilons(), split, source=next(iter(sources), None),
+      batch_size=FLAGS.batch_size, seed=FLAGS.seed, say=say)
+  lines = [*curve.lines(result)]
+  if FLAGS.plot:
+    pictures.draw_curve(FLAGS.plot, result, title)
+    lines.append(f"saved {FLAGS.plot}")
   return result, lines
 
 

@@ -95,6 +95,9 @@ def seven_classes(folder):
     (["--num_examples=10001"], "number of examples is 10001, accepted: 1 to 10000"),
     (["--num_examples=0"], "is 0"),
     (["--split=testing"], "split is 'testing', accepted: test, validation, train"),
+    (["--epsilons=0,x"], "epsilons is '0,x', accepted: numbers from 0 to 1 with commas"),
+    (["--epsilons=0,2"], "epsilons is '0,2', accepted: numbers"),
+    (["--plot=a.jpg"], "plot is 'a.jpg'"),
     (["--examples=last"], "examples is 'last', accepted: spread, first"),
     (["--batch_size=0"], "batch_size is 0"), (["--restarts=0"], "restarts is 0"),
     (["--seed=-1"], "seed is -1"),
@@ -176,5 +179,6 @@ def test_a_network_is_exported(tmp_path, monkeypatch, capsys, model_dir):
   np.testing.assert_allclose(exported(images), own(images), rtol=1e-4, atol=1e-4)
   with pytest.raises(UserError, match=r"model is 'network.keras', accepted: a network of ours"):
     eval_script("--checkpoint=network.keras", "--export=again.keras")
-  with pytest.raises(UserError, match=r"export is 'a.h5', accepted: a file whose name ends in .keras"):
+  with pytest.raises(UserError,
+                     match=r"export is 'a.h5', accepted: a file whose name ends in .keras"):
     eval_script(f"--model_dir={model_dir}", "--export=a.h5")

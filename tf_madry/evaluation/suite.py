@@ -96,10 +96,11 @@ def run(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *,
                 record.seconds(*table.trials), members, warnings), record.adversarial
 
 
-def evaluate(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *, batch_size: int = 200,
+def evaluate(loaded: LoadedModel, suite: Ensemble, split: datasets.Split, *,
+             source: LoadedModel | None = None, batch_size: int = 200,
              seed: int = 0) -> accuracy.Result:
   """As `run`, without a record and without a word, as a result like that of a single attack."""
-  result, adversarial = run(loaded, suite, split, batch_size=batch_size, seed=seed,
+  result, adversarial = run(loaded, suite, split, source=source, batch_size=batch_size, seed=seed,
                             say=lambda line: None)
   natural_loss, adversarial_loss = (
       float(np.concatenate([score(loaded.model, tf.constant(images[start:start + batch_size]),

@@ -1,0 +1,103 @@
+"""Pictures of an attack: images, perturbations, what the model says; accuracy against ε."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_madry import datasets
+from tf_madry.attacks.base import Model
+from tf_madry.attacks.losses import margin
+from tf_madry.evaluation import curve
+from tf_madry.runtime import files
+from tf_madry.runtime.graphs import float32_logits
+
+EACH = 4  # of the easiest and of the hardest examples
+
+
+def choose(model: Model, split: datasets.Split, adversarial: np.ndarray,
+           batch_size: int = 200) -> tuple[np.ndarray, np.ndarray]:
+  """(easiest, hardest): numbers of the examples, by the label's lead under attack.
+
+  Of those that the model gets right without an attack.
+  """
+  natural = _margins(model, datasets.as_float(split.images), split.labels, batch_size)
+  attacked = _margins(model, adversarial, split.labels, batch_size)
+  order = np.argsort(attacked, kind="stable")
+  order = order[natural[order] > 0]
+  easiest = order[:EACH]
+  return easiest, order[len(easiest):][-EACH:][::-1]
+
+
+def draw_attack(path: str, model: Model, split: datasets.Split, adversarial: np.ndarray,
+                title: str) -> None:
+  """Draws natural images, perturbations and adversarial images of the easiest and hardest examples.
+
+  Args:
+    path: of the .png file.
+    model: maps images to logits.
+    split: the examples.
+    adversarial: float32, as the split's images; the image itself where nothing was found.
+    title: what was attacked, and how.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  easiest, hardest = choose(model, split, adversarial)
+  numbers = np.concatenate([easiest, hardest])
+  natural = datasets.as_float(split.images[numbers])
+  change = adversarial[numbers] - natural
+  largest = max(float(np.abs(change).max(initial=0.0)), 1e-6)
+  figure, axes = _figure(3, max(len(numbers), 1), title)
+  for column, number in enumerate(numbers):
+    rows = (natural[column], 0.5 + change[column] / (2 * largest), adversarial[number])
+    texts = (_says(model, natural[column]), f"± {largest:.2g}", _says(model, adversarial[number]))
+    for row, (image, text) in enumerate(zip(rows, texts, strict=True)):
+      axes[row][column].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+      axes[row][column].set_title(text, fontsize=8)
+    kind = "easy" if column < len(easiest) else "hard"
+    axes[2][column].set_xlabel(f"{kind}: example {number}, label {split.labels[number]}", fontsize=7)
+  _save(path, figure)
+
+
+def draw_curve(path: str, result: curve.Result, title: str) -> None:
+  """Draws accuracy against ε, with its intervals; errors as `draw_attack`."""
+  figure, axes = _figure(1, 1, title, size=(6, 4))
+  axis = axes[0][0]
+  epsilons = [point["epsilon"] for point in result.points]
+  accuracies = np.array([point["adversarial_accuracy"] for point in result.points])
+  low, high = np.transpose([point["adversarial_interval"] for point in result.points])
+  axis.errorbar(epsilons, accuracies, [accuracies - low, high - accuracies], marker="o", capsize=3)
+  axis.set(xlabel="ε", ylabel=f"accuracy under attack (n = {result.n:,})", ylim=(-0.02, 1.02))
+  axis.set_xticks(epsilons)
+  axis.grid(alpha=0.3)
+  _save(path, figure)
+
+
+def _margins(model, images, labels, batch_size):
+  return np.concatenate([
+      margin(float32_logits(model, tf.constant(images[start:start + batch_size])),
+             tf.constant(labels[start:start + batch_size])).numpy()
+      for start in range(0, len(images), batch_size)])
+
+
+def _says(model, image):
+  """What a model takes an image for, in words."""
+  probabilities = tf.nn.softmax(float32_logits(model, tf.constant(image[np.newaxis])))[0].numpy()
+  return f"{probabilities.argmax()} ({probabilities.max():.0%})"
+
+
+def _figure(rows: int, columns: int, title: str, size: tuple[float, float] | None = None) -> Any:
+  from matplotlib.figure import Figure  # takes a second, and few evaluations draw
+  figure = Figure(figsize=size or (1.5 * columns + 0.5, 1.7 * rows + 0.6), layout="constrained")
+  figure.suptitle(title, fontsize=8)
+  axes = figure.subplots(rows, columns, squeeze=False)
+  if size is None:
+    for axis in axes.flat:
+      axis.set(xticks=[], yticks=[])
+  return figure, axes
+
+
+def _save(path, figure):
+  with files.output("plot", path) as file:
+    figure.savefig(file, format="png", dpi=150)
