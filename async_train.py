@@ -7,7 +7,7 @@ from absl import flags
 
 from tf_madry import cli
 from tf_madry.asynchronous.run import run
-from tf_madry.config import RELOAD_FROM
+from tf_madry.settings import RELOAD_FROM
 
 cli.define_training_flags()
 flags.DEFINE_integer("workers", None, "processes that craft for the trainer; 0: synchronous "

@@ -9,9 +9,9 @@ from tests.helpers.asynchronous import NO_GPU, begin, config, driver, places_tol
 from tests.helpers.processes import run
 from tf_madry import checkpoints
 from tf_madry.asynchronous.local.placement import Placement, placements
-from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
+from tf_madry.settings import AsyncConfig
 from tf_madry.training import loop
 
 

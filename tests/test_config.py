@@ -4,6 +4,7 @@ import pytest
 
 from tf_madry import config as configs
 from tf_madry.errors import UserError
+from tf_madry.settings import AttackConfig
 
 CHALLENGE = """{
   "_comment": "===== MODEL CONFIGURATION =====",
@@ -85,7 +86,7 @@ def test_the_step_of_a_recipe_goes_with_epsilon(tmp_path, recipe, file, flags, a
 
 def test_the_challenge_config_is_taken_as_it_is(tmp_path):
   config, notices = configs.resolve({}, None, write(tmp_path, CHALLENGE))
-  assert config.attack == configs.AttackConfig(k=40, epsilon=0.3, alpha=0.01, random_start=True, loss="cw")
+  assert config.attack == AttackConfig(k=40, epsilon=0.3, alpha=0.01, random_start=True, loss="cw")
   assert (config.training.seed, config.training.steps, config.training.batch_size) == (4557077, 90_000, 50)
   assert (config.run.model_dir, config.run.log_every, config.run.summary_every) == ("models/secret", 50, 70)
   assert "num_eval_examples" in notices[0]

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from absl import app, flags
 
 from tf_madry import config as configs
+from tf_madry import settings
 from tf_madry.errors import UserError
+from tf_madry.recipes import RECIPES
 from tf_madry.runtime import numerics, output, posix
 
 FLAGS = flags.FLAGS
@@ -29,7 +31,7 @@ def define_training_flags() -> None:
   flags.DEFINE_float("epsilon", None, "radius of the ℓ∞ ball, in units of the pixel range (paper: 0.3)")
   flags.DEFINE_float("alpha", None, "size of a PGD step (paper: 2.5 ε/κ)")
   flags.DEFINE_boolean("random_start", None, "start PGD from a random point of the ball (paper: yes)")
-  flags.DEFINE_enum("loss", None, list(configs.AttackConfig.losses), "what the attack increases (paper: xent)")
+  flags.DEFINE_enum("loss", None, list(settings.AttackConfig.losses), "what the attack increases (paper: xent)")
   flags.DEFINE_integer("steps", None, "training steps (paper: 60,000)")
   flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
   flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule "
@@ -37,12 +39,12 @@ def define_training_flags() -> None:
   flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
   flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in tensorflow-datasets")
   flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")
-  flags.DEFINE_enum("recipe", None, list(configs.RECIPES), "a set of settings by name (paper); quick: the paper's in a tenth of its steps, "
+  flags.DEFINE_enum("recipe", None, list(RECIPES), "a set of settings by name (paper); quick: the paper's in a tenth of its steps, "
                     "certified: with a proof")
   flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on it, simulated (§5; 0)")
   flags.DEFINE_integer("staleness_reload", None,
                        "steps between renewals of the weights that craft, simulated as §5's workers reload them (0: off)")
-  flags.DEFINE_enum("precision", None, configs.CHOICES["precision"],
+  flags.DEFINE_enum("precision", None, settings.CHOICES["precision"],
                     "of forward and backward passes; weights, optimizer and projection are always "
                     "float32 (float32; quick, fast and certified: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")

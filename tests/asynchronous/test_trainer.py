@@ -12,8 +12,8 @@ from tf_madry.asynchronous import trainer
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.attacks.pgd import PGD
-from tf_madry.config import AsyncConfig
 from tf_madry.evaluation import accuracy
+from tf_madry.settings import AsyncConfig
 from tf_madry.training import loop
 from tf_madry.training.learner import Learner
 from tf_madry.training.schedule import rate

@@ -9,8 +9,8 @@ from tqdm import tqdm
 from tf_madry.asynchronous.log import Log
 from tf_madry.asynchronous.pool import Batch, Pool
 from tf_madry.checkpoints import Checkpoint
-from tf_madry.config import AsyncConfig
 from tf_madry.datasets import Batches
+from tf_madry.settings import AsyncConfig
 from tf_madry.training.learner import Learner
 from tf_madry.training.step import AdversarialStep
 from tf_madry.training.stepper import StepResult

@@ -16,9 +16,9 @@ from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss, margin, requir
 from tf_madry.attacks.pgd import differentiate
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import likely_targets
-from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
+from tf_madry.settings import check_attack
 
 MOMENTUM = 0.75  # α of Algorithm 1
 # Intervals between checkpoints in percent of the steps, as the paper sets them: the first, by how

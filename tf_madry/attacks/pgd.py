@@ -12,10 +12,10 @@ import tensorflow as tf
 from tf_madry.attacks import linf
 from tf_madry.attacks.base import Cost, Model, Seed, known_labels, prepare, require_enough_classes
 from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss
-from tf_madry.config import check_attack, default_alpha
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import acyclic, float32_logits
+from tf_madry.settings import check_attack, default_alpha
 
 
 def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss,

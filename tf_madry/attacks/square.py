@@ -15,10 +15,10 @@ from tf_madry.attacks import linf
 from tf_madry.attacks.base import Cost, Model, Seed, brief, check_patience, later
 from tf_madry.attacks.losses import margin
 from tf_madry.attacks.restarts import in_turn
-from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import float32_logits
+from tf_madry.settings import check_attack
 
 # The area of a square is halved after so many of 10,000 queries, as in the authors' code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -11,10 +11,10 @@ from tf_madry.attacks.base import Cost, Model, Seed, brief, later, num_classes, 
 from tf_madry.attacks.losses import difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.restarts import in_turn
-from tf_madry.config import check_attack
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import float32_logits
+from tf_madry.settings import check_attack
 
 
 @tf.function(reduce_retracing=True)

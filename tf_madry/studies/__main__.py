@@ -12,8 +12,8 @@ from typing import Any
 from absl import flags
 
 from tf_madry import cli
-from tf_madry import config as configs
 from tf_madry.errors import UserError, require
+from tf_madry.settings import CHOICES
 from tf_madry.studies import STUDIES
 from tf_madry.studies.lab.options import Options
 
@@ -31,7 +31,7 @@ def _define_flags():
   for field in dataclasses.fields(Options):
     name, help_text, kind = field.name, field.metadata["help"], _kind(field)
     if name == "precision":
-      flags.DEFINE_enum(name, None, configs.CHOICES[name], help_text)
+      flags.DEFINE_enum(name, None, CHOICES[name], help_text)
     elif _is_list(field):
       flags.DEFINE_list(name, None, help_text)
     else:

@@ -4,9 +4,9 @@ import pytest
 
 from tests.helpers.others import pretend_gpus
 from tf_madry.asynchronous.local.placement import Placement, placements
-from tf_madry.config import AsyncConfig
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
+from tf_madry.settings import AsyncConfig
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 

@@ -5,9 +5,9 @@ import itertools
 import os
 
 from tf_madry import cli
-from tf_madry.config import AsyncConfig
 from tf_madry.errors import require
 from tf_madry.runtime import devices
+from tf_madry.settings import AsyncConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from tf_madry import datasets
 from tf_madry.asynchronous.local.placement import placements
-from tf_madry.config import AsyncConfig, Config
+from tf_madry.config import Config
 from tf_madry.errors import UserError
 from tf_madry.runtime import devices
+from tf_madry.settings import AsyncConfig
 
 REPETITIONS = 5  # the median counts
 PATIENCE = 600.0  # seconds for all of it

@@ -113,7 +113,7 @@ class Lab:
 
     Args:
       values: {name: value} of the experiment.
-      run: {name: value} of what does not change it, see `config.RunConfig`.
+      run: {name: value} of what does not change it, see `settings.RunConfig`.
       make_stepper: as for `loop.train`.
       begins_as: the network whose weights `make_stepper` gives it to begin with; None: random ones.
     """

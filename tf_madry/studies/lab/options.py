@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any
 
-from tf_madry.config import TrainingConfig
 from tf_madry.errors import require
 from tf_madry.recipes import RECIPES
 from tf_madry.runtime import devices
+from tf_madry.settings import TrainingConfig
 
 STEPS = 60_000  # of the paper's networks (§6)
 BATCH_SIZE = TrainingConfig().batch_size  # §6, at every scale
