@@ -89,9 +89,7 @@ def run(main: Callable[..., int | None], *, takes_names: bool = False) -> None:
     except UserError as error:
       _fail(error)
     except OSError as error:
-      if isinstance(error, BrokenPipeError) and output.nobody_reads():
-        output.give_up()
-        sys.exit(128 + signal.SIGPIPE)
+      _leave_if_nobody_reads(error)
       _fail(error)
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
@@ -102,7 +100,17 @@ def run(main: Callable[..., int | None], *, takes_names: bool = False) -> None:
     _fail(error)
   output.settle()
   signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-  app.run(guarded, flags_parser=parse)
+  try:
+    app.run(guarded, flags_parser=parse)
+  except OSError as error:  # of --help, before the script begins
+    _leave_if_nobody_reads(error)
+    _fail(error)
+
+
+def _leave_if_nobody_reads(error):
+  if isinstance(error, BrokenPipeError) and output.nobody_reads():
+    output.give_up()
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _fail(message):

@@ -233,6 +233,14 @@ def test_an_error_of_the_system_is_one_line_and_a_reader_who_has_gone_is_none(bo
   assert (process.returncode, process.stderr) == (code, said)
 
 
+def test_help_for_a_reader_who_has_gone_is_no_error():
+  reader, writer = os.pipe()
+  os.close(reader)
+  process = subprocess.run([sys.executable, str(ROOT / "train.py"), "--help"], cwd=ROOT,
+                           stdout=writer, stderr=subprocess.PIPE, text=True)
+  assert (process.returncode, process.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(("script", "own"), [("train.py", "minutes"), ("async_train.py", "workers")])
 def test_help_lists_all_flags_of_a_script(tmp_path, script, own):
   _, output = run(script, "--help", cwd=tmp_path)
