@@ -113,3 +113,16 @@ def test_nodes_and_workers_come_and_go(nodes, tmp_path):
       and "Traceback" not in output
     ), output
     until(lambda: not actors(), timeout=10)
+
+
+def test_a_cluster_that_goes_away_ends_the_run_with_a_checkpoint(tmp_path):
+  with cluster() as made:
+    process = begin(tmp_path, f"--cluster={made.address}", "--workers=1", "--steps=100000")
+    with contextlib.ExitStack() as stack:
+      stack.callback(process.kill)
+      until(lambda: all_craft(tmp_path))
+      made.remove_node(made.head_node, allow_graceful=False)
+      output, _ = process.communicate(timeout=60)
+  assert process.returncode == 2, output
+  step = newest(tmp_path / "run").step
+  assert f"error: the cluster has not answered for 10 s; saved after step {step:,}" in output, output

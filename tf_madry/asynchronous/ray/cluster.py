@@ -1,5 +1,6 @@
 """Joins a Ray cluster, brings it the code, and says what a worker takes of it."""
 
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -9,10 +10,12 @@ import socket
 from collections.abc import Iterator
 
 import tf_madry
+from tf_madry import cli
 from tf_madry.errors import UserError, require
 from tf_madry.runtime import devices
 
 _CONNECT = 5.0  # seconds to wait for a cluster's address to answer
+_ANSWER = 1.0  # the same of a cluster that has answered before
 # Code and MNIST travel to the nodes; what studies have found does not.
 _PACKAGE = str(pathlib.Path(tf_madry.__file__).parent)
 _RUNTIME = {"py_modules": [_PACKAGE], "excludes": ["**/results/**", "**/__pycache__/**"]}
@@ -43,19 +46,37 @@ def joined(address: str) -> Iterator[None]:
   except (ConnectionError, RuntimeError, ValueError) as error:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise UserError(f"cluster {address!r} cannot be joined: {reason}") from error
+  head = ray.get_runtime_context().gcs_address
   try:
     yield
   finally:
-    ray.shutdown()
+    if answers(head):
+      ray.shutdown()
+    else:
+      # Ray would wait for it for a minute, and then crash: this process ends before Ray's turn comes.
+      atexit.register(os._exit, cli.ERROR_CODE)
 
 
 def _require_answer(address):
   # Ray itself would wait for a minute, and say why on many lines.
-  host, _, port = address.rpartition(":")
   try:
-    socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
+    _connect(address, _CONNECT)
   except (OSError, ValueError) as error:
     raise UserError(f"cluster {address!r} cannot be joined: {error}") from error
+
+
+def answers(address: str) -> bool:
+  """Whether a cluster's head, "host:port", is there."""
+  try:
+    _connect(address, _ANSWER)
+  except OSError:
+    return False
+  return True
+
+
+def _connect(address, timeout):
+  host, _, port = address.rpartition(":")
+  socket.create_connection((host.strip("[]"), int(port)), timeout).close()
 
 
 def parse_resources(text: str) -> dict[str, float]:

@@ -65,6 +65,8 @@ class RayPool:
     self._ready: deque[Batch] = deque()
     self._dealt = 0  # tickets that are not settled yet
     self._told = -1  # how many workers had a place when it was last looked at
+    self._head = ray.get_runtime_context().gcs_address
+    self._answered = self._asked = time.monotonic()  # when the head did last, and was
     self.torn, self.waited = 0, 0.0
 
   def start(self, tickets: Tickets, in_flight: int | None) -> None:
@@ -85,6 +87,8 @@ class RayPool:
     return self._replacements.count
 
   def publish(self, step: int, weights: Sequence) -> None:
+    if not self._reachable():
+      return
     # Put once; Ray brings it to each node once.
     try:
       self._newest = step, ray.put([np.asarray(weight) for weight in weights])
@@ -95,6 +99,8 @@ class RayPool:
         self._show(worker)
 
   def look_after(self) -> None:
+    if not self._reachable():
+      return
     for number in self._replacements.due():
       actor = self._create()
       self._workers[number] = _Worker(actor, actor.hello.remote())
@@ -128,11 +134,29 @@ class RayPool:
             for worker in self._workers.values() if worker.asked]
 
   def close(self) -> None:
-    for worker in self._workers.values():
-      ray.kill(worker.actor)
+    if cluster.answers(self._head):
+      for worker in self._workers.values():
+        ray.kill(worker.actor)
     self._workers.clear()
     self._ready.clear()
     self._newest = None
+
+  def _reachable(self):
+    """Whether the cluster's head is there.
+
+    If it is not, many a call of Ray would wait for it for a minute, and then end the process.
+
+    Raises:
+      StepperError: it has not been for a while.
+    """
+    now = time.monotonic()
+    if now > self._asked + _PULSE:
+      self._asked = now
+      if cluster.answers(self._head):
+        self._answered = time.monotonic()
+    if now > self._answered + HEARTBEAT:
+      raise StepperError(f"the cluster has not answered for {HEARTBEAT:g} s")
+    return self._answered >= self._asked
 
   def _advance(self, number, worker):
     """Goes on with a worker: to its place, to being ready, from sign of life to sign of life."""
@@ -221,12 +245,13 @@ class RayPool:
 
   def _lose(self, number, cause):
     """Takes leave of a worker; what it was asked for is asked of others."""
-    worker = self._workers.pop(number)
-    ray.kill(worker.actor)
+    worker, gone = self._workers.pop(number), True
+    if cluster.answers(self._head):
+      ray.kill(worker.actor)
+      gone = bool(worker.node) and worker.node not in _living_nodes()
     for ticket, _ in worker.asked.values():
       self._tickets.give_back(ticket)
     self._dealt -= len(worker.asked)
-    gone = bool(worker.node) and worker.node not in _living_nodes()
     if isinstance(cause, ray.exceptions.RayTaskError):
       cause = self._replacements.raised(str(cause))
     elif gone:
