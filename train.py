@@ -12,14 +12,16 @@ from tf_madry import cli
 from tf_madry.errors import require
 
 cli.define_training_flags()
-flags.DEFINE_float("minutes", None, "make the run as long as fits into so many, start included, at the measured speed")
+flags.DEFINE_float("minutes", None, "make the run as long as fits into so many, start included, at "
+                   "the measured speed")
 
 
 def main() -> int:
   """Returns the exit code."""
   began, minutes = time.monotonic(), flags.FLAGS.minutes
   require(minutes is None or 0 < minutes < float("inf"), "minutes", minutes, "a number above 0")
-  require(minutes is None or flags.FLAGS.steps is None, "minutes", minutes, "nothing when --steps is given")
+  require(minutes is None or flags.FLAGS.steps is None, "minutes", minutes,
+          "nothing when --steps is given")
   config = cli.training_config()
   stale = config.training.staleness or config.training.staleness_reload
   require(minutes is None or not stale, "minutes", minutes, "nothing when there is a staleness")
@@ -27,7 +29,8 @@ def main() -> int:
   from tf_madry.training import loop, pacing, staleness
   choose_steps = minutes and functools.partial(pacing.steps_within, minutes=minutes, began=began)
   try:
-    loop.train(config, resume=flags.FLAGS.resume, make_stepper=staleness.stepper, choose_steps=choose_steps)
+    loop.train(config, resume=flags.FLAGS.resume, make_stepper=staleness.stepper,
+               choose_steps=choose_steps)
   except loop.Stopped as stopped:
     return stopped.exit_code
   return 0

@@ -21,41 +21,52 @@ flags.disclaim_key_flags()  # they are those of the script that asks for them, a
 ERROR_CODE = 2
 
 # What TensorFlow prints on any machine without a GPU, whatever its log level.
-NOISE = re.compile(rb"absl::InitializeLog|oneDNN custom operations|Could not find cuda drivers|failed call to cuInit"
-                   rb"|rebuild TensorFlow with the appropriate compiler flags|optimized to use available CPU")
+NOISE = re.compile(
+    rb"absl::InitializeLog|oneDNN custom operations|Could not find cuda drivers|failed call to cuInit"
+    rb"|rebuild TensorFlow with the appropriate compiler flags|optimized to use available CPU")
 
 
 def define_training_flags() -> None:
-  """The flags of a training run. None stands for "not given": the recipe, the config file or the paper decides."""
-  flags.DEFINE_integer("k", None, "PGD steps κ of the attack that training defends against (paper: 8)")
-  flags.DEFINE_float("epsilon", None, "radius of the ℓ∞ ball, in units of the pixel range (paper: 0.3)")
+  """The flags of a training run; None stands for "not given", see `config.resolve`."""
+  flags.DEFINE_integer("k", None,
+                       "PGD steps κ of the attack that training defends against (paper: 8)")
+  flags.DEFINE_float("epsilon", None,
+                     "radius of the ℓ∞ ball, in units of the pixel range (paper: 0.3)")
   flags.DEFINE_float("alpha", None, "size of a PGD step (paper: 2.5 ε/κ)")
-  flags.DEFINE_boolean("random_start", None, "start PGD from a random point of the ball (paper: yes)")
-  flags.DEFINE_enum("loss", None, list(settings.AttackConfig.losses), "what the attack increases (paper: xent)")
+  flags.DEFINE_boolean("random_start", None,
+                       "start PGD from a random point of the ball (paper: yes)")
+  flags.DEFINE_enum("loss", None, list(settings.AttackConfig.losses),
+                    "what the attack increases (paper: xent)")
   flags.DEFINE_integer("steps", None, "training steps (paper: 60,000)")
   flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
   flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule "
                      "(paper and challenge: 1e-4; others 1e-3)")
   flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
-  flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in tensorflow-datasets")
-  flags.DEFINE_string("model_dir", None, "where to write; a run that is there goes on (models/<recipe>)")
-  flags.DEFINE_enum("recipe", None, list(RECIPES), "a set of settings by name (paper); quick: the paper's in a tenth of its steps, "
-                    "certified: with a proof")
-  flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on it, simulated (§5; 0)")
-  flags.DEFINE_integer("staleness_reload", None,
-                       "steps between renewals of the weights that craft, simulated as §5's workers reload them (0: off)")
+  flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in "
+                      "tensorflow-datasets")
+  flags.DEFINE_string("model_dir", None,
+                      "where to write; a run that is there goes on (models/<recipe>)")
+  flags.DEFINE_enum("recipe", None, list(RECIPES), "a set of settings by name (paper); quick: the "
+                    "paper's in a tenth of its steps, certified: with a proof")
+  flags.DEFINE_integer("staleness", None, "steps from the crafting of a batch to the training on "
+                       "it, simulated (§5; 0)")
+  flags.DEFINE_integer("staleness_reload", None, "steps between renewals of the weights that "
+                       "craft, simulated as §5's workers reload them (0: off)")
   flags.DEFINE_enum("precision", None, settings.CHOICES["precision"],
                     "of forward and backward passes; weights, optimizer and projection are always "
                     "float32 (float32; quick, fast and certified: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")
   flags.DEFINE_integer("checkpoint_every", None, "steps between checkpoints (300)")
-  flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 for none (1,000)")
-  flags.DEFINE_boolean("resume", True, "go on with the run in --model_dir; --noresume refuses to if there is one")
+  flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 "
+                       "for none (1,000)")
+  flags.DEFINE_boolean("resume", True, "go on with the run in --model_dir; --noresume refuses to "
+                       "if there is one")
 
 
 def training_config() -> configs.Config:
-  """The `Config` that the flags, the recipe, the config file and the paper make; prints what there is to notice."""
-  given = {name: FLAGS[name].value for name in configs.FIELDS if name in FLAGS and FLAGS[name].value is not None}
+  """The `Config` that flags, recipe, config file and paper make; prints what there is to notice."""
+  given = {name: FLAGS[name].value for name in configs.FIELDS
+           if name in FLAGS and FLAGS[name].value is not None}
   given.pop("recipe", None)
   config, notices = configs.resolve(given, FLAGS.recipe, FLAGS.config)
   for notice in notices:
@@ -135,7 +146,8 @@ def load_tensorflow(threads: int | None = None) -> None:
       tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.list_logical_devices()
     # An attack meets other models, and as images fall other batch sizes: that is no mistake.
-    tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
+    tf.get_logger().addFilter(
+        lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 
 @contextlib.contextmanager

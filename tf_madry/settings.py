@@ -46,7 +46,8 @@ def _method(default):
   return dataclasses.field(default=default, metadata={"method": True})
 
 
-CHOICES = {"reduction": ("mean", "sum"), "initialization": ("challenge", "he", "threshold", "interval"),
+CHOICES = {"reduction": ("mean", "sum"),
+           "initialization": ("challenge", "he", "threshold", "interval"),
            "schedule": ("constant", "linear", "late"), "precision": ("float32", "bfloat16")}
 
 

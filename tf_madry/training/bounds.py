@@ -1,4 +1,4 @@
-"""Recipe `certified`: training on interval bounds, which no attack can exceed (Gowal et al. 2018)."""
+"""Recipe `certified`: training on bounds that no attack can exceed (Gowal et al. 2018)."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tf_madry.runtime.graphs import acyclic, compiled
 from tf_madry.training.learner import Learner
 from tf_madry.training.stepper import StepResult
 
-# Of all gradients together. While ε rises, some batches' bounds are far out of what the others' are.
+# Of all gradients together. While ε rises, some batches' bounds are far out.
 LARGEST_NORM = 10.0
 
 GREY = 0.15  # see `open_share`; MNIST at ε = 0.3 has 0.07, images of even greys have 0.6
@@ -36,8 +36,8 @@ def notices(config: Config, dataset: Dataset) -> Iterator[str]:
   share = open_share(dataset, config.attack.epsilon)
   if share > GREY:
     yield (f"within ε = {config.attack.epsilon:g}, {share:.0%} of what the first layer sees of "
-           f"{dataset.name} is open to an attack (MNIST at ε = 0.3: 7%): interval bounds will prove "
-           "little of such images")
+           f"{dataset.name} is open to an attack (MNIST at ε = 0.3: 7%): interval bounds will "
+           "prove little of such images")
 
 
 class BoundsStep:
@@ -54,7 +54,7 @@ class BoundsStep:
     self._compiled = compiled(self._run)
 
   def run(self, indices: tf.Tensor, step: tf.Tensor) -> StepResult:
-    """As in `Step`; `accuracy` is the share that the bounds prove, `images` are the natural ones."""
+    """As in `Step`: `accuracy` is the share that the bounds prove, `images` are natural."""
     # Once ε has risen, the natural images are not looked at: a third of the work.
     rising = float(self._learner.schedule.done(step)) < self._learner.config.training.ramp
     return self._compiled(indices, step, rising)
@@ -77,7 +77,8 @@ class BoundsStep:
     """(loss, certified share, gradients by all weights but those of the first layer), at that part
     of ε, with that weight of the bounds; None: the bounds alone."""
     learner, model = self._learner, self._learner.copies.computing
-    weights = [variable.value for layer in model.layers[2:] for variable in layer.trainable_variables]
+    weights = [variable.value for layer in model.layers[2:]
+               for variable in layer.trainable_variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       for variable in weights:
         tape.watch(variable)
@@ -96,7 +97,7 @@ class BoundsStep:
     return tf.reduce_mean(losses), certified, gradients
 
   def report(self, result: StepResult) -> dict[str, object]:
-    """`certified_accuracy`: the share of the last batch that the bounds prove, before the update."""
+    """`certified_accuracy`: the share of the batch that the bounds prove, before the update."""
     return {"certified_accuracy": round(float(result.accuracy), 4)}
 
   def arrays(self) -> dict[str, np.ndarray]:

@@ -26,7 +26,8 @@ class Copies:
       return models.build(training.network, image_shape, num_classes, seed=training.seed,
                           initialization=initialization, epsilon=config.attack.epsilon, dtype=dtype)
 
-    self._averaging, narrow = training.averaging, training.initialization in thresholds.INITIALIZATIONS
+    self._averaging = training.averaging
+    narrow = training.initialization in thresholds.INITIALIZATIONS
     self.trained = build()
     self.computing = build(training.precision) if training.precision != "float32" else self.trained
     self.result = build(initialization="he") if training.averaging or narrow else self.trained

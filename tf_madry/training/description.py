@@ -11,10 +11,12 @@ SLOW = ("paper", "challenge")  # recipes that take hours without a GPU
 def describe(config: Config, start: int = 0) -> Iterator[str]:
   """Lines that say what a run will do from step `start` on."""
   training = config.training
-  peak = " at its peak" if training.schedule == "linear" else ""
-  yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch {training.batch_size}, Adam "
-         f"{training.learning_rate:g}{peak}, seed {training.seed}, {training.precision}, against {_opponent(config)}")
-  yield f"writing to {config.run.model_dir}, a checkpoint every {config.run.checkpoint_every:,} steps"
+  peak = " at its peak" if training.schedule != "constant" else ""
+  yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch "
+         f"{training.batch_size}, Adam {training.learning_rate:g}{peak}, seed {training.seed}, "
+         f"{training.precision}, against {_opponent(config)}")
+  yield (f"writing to {config.run.model_dir}, a checkpoint every "
+         f"{config.run.checkpoint_every:,} steps")
   if start:
     yield f"resuming from step {start:,}"
   elif training.recipe in SLOW and not devices.has_gpu():
@@ -25,12 +27,13 @@ def _opponent(config):
   training, attack = config.training, config.attack
   if training.replay:
     words = (f"ε = {attack.epsilon:g}: κ = {attack.k}, α = {attack.step_size:.4g}, of which the last "
-             f"{max(1, attack.k - training.lead)} update the weights, perturbations carried from epoch to epoch")
+             f"{max(1, attack.k - training.lead)} update the weights, perturbations carried from "
+             "epoch to epoch")
   elif training.bounds:
     words = f"all that interval bounds allow within ε = {attack.epsilon:g}"
   elif training.adversarial:
-    words = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, loss {attack.loss}, "
-             f"{'random start' if attack.random_start else 'no random start'}")
+    words = (f"PGD κ = {attack.k}, α = {attack.step_size:.4g}, ε = {attack.epsilon:g}, "
+             f"loss {attack.loss}, {'random start' if attack.random_start else 'no random start'}")
   else:
     words = "nothing"
   if training.candidates > 1:

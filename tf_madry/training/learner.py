@@ -62,7 +62,7 @@ class Learner:
     self.schedule.take(steps)
 
   def batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Training examples by number: float32 images [batch, height, width, channels], int32 labels."""
+    """Training examples by number: float32 images [batch, height, width, channels], labels."""
     return datasets.as_float(tf.gather(self._images, indices)), tf.gather(self._labels, indices)
 
   def _differentiate(self, images, labels):

@@ -1,4 +1,4 @@
-"""The loop of training: one step after the other, and between them logs, checkpoints, validations."""
+"""The loop of training: step after step, and between them logs, checkpoints, validations."""
 
 import contextlib
 import dataclasses

@@ -25,7 +25,8 @@ class Adam(keras.optimizers.Adam):
     tf.raw_ops.ResourceApplyAdam(
         var=_handle(variable), m=_handle(self._momentums[number]),
         v=_handle(self._velocities[number]), beta1_power=self.beta_1**done,
-        beta2_power=self.beta_2**done, lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
+        beta2_power=self.beta_2**done, lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1,
+        beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
 
 
 def _handle(variable):

@@ -25,8 +25,9 @@ SHOWN = {
     "natural_accuracy": ("nat", ".1%"), "adversarial_accuracy": ("adv", ".1%"),
     "certified_accuracy": ("cert", ".1%"), "loss": ("loss", ".4f"),
     "fresh_accuracy": ("fresh", ".1%"),
-    "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"), "staleness_max": ("max", "d"),
-    "queue_depth": ("queue", ".1f"), "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
+    "staleness_mean": ("stale", ".1f"), "staleness_p95": ("p95", ".0f"),
+    "staleness_max": ("max", "d"), "queue_depth": ("queue", ".1f"),
+    "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
     "thrown_away": ("thrown away", "d"),
 }
 
@@ -65,8 +66,8 @@ class Progress:
     # A validation comes after the checkpoint of its step.
     self._began = time.monotonic() - max([elapsed, *(row.get("time", 0.0) for row in rows)])
     self.validated = any(row["step"] == start and row.get("split") == "validation" for row in rows)
-    self._bar = tqdm(total=config.training.steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.05,
-                     disable=not sys.stderr.isatty())
+    self._bar = tqdm(total=config.training.steps, initial=start, unit="step",
+                     dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
 
   @property
   def elapsed(self) -> float:
@@ -85,7 +86,8 @@ class Progress:
       self._estimated = True
       steps = self.config.training.steps - self._start
       total = steps * self._timed_seconds / self._timed_steps
-      self.say(f"{steps:,} steps{' from here' if self._start else ''} will take about {duration(total)} (extrapolated from "
+      here = " from here" if self._start else ""
+      self.say(f"{steps:,} steps{here} will take about {duration(total)} (extrapolated from "
                f"{self._timed_steps} steps; compiling left out)")
 
   def is_due(self, step: int) -> bool:
@@ -96,7 +98,7 @@ class Progress:
     return step % self.config.run.log_every == 0 or step == self.config.training.steps
 
   def report(self, step: int, values: dict[str, object], images: tf.Tensor) -> bool:
-    """Logs the values of a step, where that is due: to the terminal and metrics.jsonl, and to TensorBoard.
+    """Logs the values of a step, where due: to the terminal, metrics.jsonl and TensorBoard.
 
     Args:
       step: number of steps done.
@@ -145,13 +147,14 @@ class Progress:
       self._bar.write(line)
 
   def _show(self, step, values, speed, left):
-    shown = {label: format(values[name], form) for name, (label, form) in SHOWN.items() if name in values}
+    shown = {label: format(values[name], form) for name, (label, form) in SHOWN.items()
+             if name in values}
     if not self._bar.disable:
       self._bar.set_postfix(shown)
       return
     pace = f"{speed:.2f} steps/s, {duration(left)} left" if speed else "compiling"
-    print(f"step {step:,}/{self.config.training.steps:,}  {'  '.join(f'{k} {v}' for k, v in shown.items())}  {pace}",
-          flush=True)
+    text = "  ".join(f"{label} {value}" for label, value in shown.items())
+    print(f"step {step:,}/{self.config.training.steps:,}  {text}  {pace}", flush=True)
 
   def _summarise(self, step, values, images):
     # The challenge logs training values twice, so that a run's curve lies over its evaluation's and
@@ -188,7 +191,8 @@ class Progress:
 
 def _summarise_value(tag, value):
   if isinstance(value, dict):
-    tf.summary.histogram(tag, [float(number) for number, count in value.items() for _ in range(count)])
+    numbers = [float(number) for number, count in value.items() for _ in range(count)]
+    tf.summary.histogram(tag, numbers)
   elif isinstance(value, list):
     for process, one in enumerate(value):
       tf.summary.scalar(f"{tag} {process}", one)
@@ -197,7 +201,7 @@ def _summarise_value(tag, value):
 
 
 def keep_until(path: str, step: int) -> list[dict]:
-  """Takes the lines after `step` out of a metrics.jsonl, so that a resumed run does not say them twice.
+  """Takes the lines after `step` out of a metrics.jsonl: a resumed run says them again.
 
   A last line that was cut short goes too.
 

@@ -48,7 +48,7 @@ class Stepper(Protocol):
   """What gives a run its steps; made from a `Learner` and the run's `Batches`."""
 
   def __call__(self, step: int) -> StepResult | None:
-    """Does training step `step` (from 0); None: not yet, the loop looks after signals and calls again.
+    """Does training step `step` (from 0); None: not yet, the loop sees to signals and calls again.
 
     Raises:
       StepperError: there can be no other step.
