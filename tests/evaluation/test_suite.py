@@ -78,7 +78,7 @@ def straight(tmp_path_factory):
   folder = tmp_path_factory.mktemp("straight")
   model_dir = train(folder / "model")
   what = loading.load_model(model_dir), Suite(epsilon=0.05, k=3,
-                                              queries=100), datasets.load().test.head(40)
+                                              queries=100), datasets.load().test.spread(40)
   return model_dir, what, *suite.run(*what, batch_size=5, folder=str(folder / "suite"))
 
 
