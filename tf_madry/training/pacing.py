@@ -1,4 +1,4 @@
-"""How many steps fit into a number of minutes, by the pace of the first few."""
+"""How many steps fit into a number of minutes, by the pace of a few."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ LOOP_SHARE = 0.9
 
 def steps_within(learner: Learner, stepper: Stepper, split: datasets.Split, *, minutes: float,
                  began: float, clock: Callable[[], float] = time.monotonic) -> int:
-  """How many steps can be done and validated, at the speed of the first few, which are undone.
+  """How many steps can be done and validated, at the speed of a few, which are undone.
 
   Args:
     learner, stepper: of a run that has not begun.
@@ -34,12 +34,13 @@ def steps_within(learner: Learner, stepper: Stepper, split: datasets.Split, *, m
   """
   state = saving.snapshot(learner, stepper)
   times = []
-  while len(times) < 1 + STEPS or sum(times[1:]) < SHARE * 60 * minutes:
-    before, step = clock(), len(times)
-    float(stepper(step).loss)
-    times.append(clock() - before)
+  while sum(_usual(times)) < SHARE * 60 * minutes or not times:
+    for number in range(STEPS):  # spread over the run, whose steps need not all do the same
+      before = clock()
+      float(stepper(number * learner.config.training.steps // STEPS).loss)
+      times.append(clock() - before)
   saving.restore(learner, stepper, state)
-  seconds, ending = statistics.median(times[1:]) / LOOP_SHARE, ENDING
+  seconds, ending = statistics.mean(_usual(times)) / LOOP_SHARE, ENDING
   if every := learner.config.run.eval_every:
     validation_seconds = _validation_seconds(learner, split, clock)
     seconds += validation_seconds / every
@@ -47,6 +48,11 @@ def steps_within(learner: Learner, stepper: Stepper, split: datasets.Split, *, m
   steps = int((began + 60 * minutes - clock() - ending) / seconds)
   require(steps >= 1, "minutes", minutes, "enough for a step after the start")
   return steps
+
+
+def _usual(times):
+  """Those that are not far out, as where something was compiled."""
+  return [seconds for seconds in times if seconds <= 2 * statistics.median(times)]
 
 
 def _validation_seconds(learner, split, clock):
