@@ -28,9 +28,9 @@ def nodes():
     yield made
 
 
-def train(config):
+def train(config, data=None):
   """Trains with workers on the cluster that this process has joined."""
-  make_pool = functools.partial(pool.RayPool, data=worker.digest(datasets.load()))
+  make_pool = functools.partial(pool.RayPool, data=data or worker.digest(datasets.load()))
   return loop.train(
     config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=make_pool)
   )
@@ -64,6 +64,12 @@ def test_another_version_is_refused_by_name(nodes, tmp_path, monkeypatch, name):
   with clusters.joined(nodes.address), refused:
     train(config(tmp_path, steps=10, cluster=nodes.address, trainer_assist=False))
   assert newest(tmp_path).step == 0
+
+
+def test_other_images_are_refused(nodes, tmp_path):
+  refused = pytest.raises(StepperError, match="has other images in mnist than the trainer, and no")
+  with clusters.joined(nodes.address), refused:
+    train(config(tmp_path, steps=10, cluster=nodes.address, trainer_assist=False), data="others")
 
 
 def test_nodes_and_workers_come_and_go(nodes, tmp_path):
