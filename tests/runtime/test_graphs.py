@@ -13,7 +13,8 @@ from tf_madry.training.synchronous import step_of
 
 IMAGES, LABELS = tf.fill((8, 28, 28, 1), 0.5), tf.range(8)
 ATTACKS = [PGD(k=2), APGD(k=2), APGDT(k=2, targets=1), MultiTargeted(k=2)]
-STEPS = {"paper": {"k": 2, "batch_size": 8}, "fast": {"batch_size": 8}}
+STEPS = {"paper": {"k": 2, "batch_size": 8}, "fast": {"batch_size": 8},
+         "certified": {"batch_size": 8}}
 
 
 def ran(call, folder):
