@@ -48,3 +48,24 @@ def test_multitargeted_tries_no_more_targets_than_it_is_told():
                     labels) == stands
   assert MultiTargeted(targets=1).cost(10).gradients == 100
   assert repr(MultiTargeted()) == "MultiTargeted(k=100, epsilon=0.3, alpha=None)"
+
+
+def test_a_scout_leaves_the_full_search_to_examples_that_came_near():
+  asked = tf.Variable(0)
+
+  def model(images):
+    """Bright images come near to falling; dark ones never do."""
+    asked.assign_add(tf.shape(images)[0])
+    pixel = tf.reshape(images, [-1, 1])
+    gain = tf.where(pixel > 0.5, 10 * (0.9 - pixel), 0.001 * pixel)
+    return tf.concat([0 * pixel + 4.0, gain, 0 * pixel - 9], 1)
+
+  images = np.array([0.7] * 2 + [0.2] * 6, np.float32).reshape(-1, 1, 1, 1)
+  labels = np.zeros(8, np.int32)
+  counts = []
+  for scout in (None, 5):
+    asked.assign(0)
+    found = MultiTargeted(k=50, epsilon=0.195, targets=1, scout=scout)(model, images, labels)
+    assert np.argmax(model(found), -1).tolist() == [0] * 8
+    counts.append(int(asked.numpy()))
+  assert counts[1] < 0.5 * counts[0]

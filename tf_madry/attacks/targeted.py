@@ -16,6 +16,9 @@ from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import float32_logits
 from tf_madry.settings import check_attack
 
+NEAR = 0.3  # share of an example's lead that is left where a full search is worth it
+HOPEFUL = 0.15  # share of a robust network's examples of which no more is left
+
 
 @tf.function(reduce_retracing=True)
 def likely_targets(model: Model, images: tf.Tensor, labels: tf.Tensor,
@@ -65,6 +68,8 @@ class MultiTargeted:
   Attributes:
     k, epsilon, alpha: as in `Targeted`.
     targets: how many classes to try; None: all others.
+    scout: steps of a first search for each class; only examples whose lead it cuts to `NEAR` of
+      what it was are attacked in all k. None: all are.
   """
 
   randomised: ClassVar[bool] = True
@@ -74,17 +79,21 @@ class MultiTargeted:
   epsilon: float = 0.3
   alpha: float | None = None
   targets: int | None = later()
+  scout: int | None = later()
 
   __repr__ = brief
 
   def __post_init__(self):
     check_attack(k=self.k, epsilon=self.epsilon, alpha=self.alpha)
+    require(self.scout is None or 1 <= self.scout < self.k, "scout", self.scout,
+            f"a whole number of steps from 1 to below k = {self.k}")
     require(self.targets is None or self.targets >= 1, "targets", self.targets,
             "a whole number of classes, at least 1")
 
   def cost(self, num_classes: int) -> Cost:
     """As in `Attack`."""
-    return Cost(self.k * self._tries(num_classes), 0)
+    steps = self.k if self.scout is None else self.scout + round(HOPEFUL * self.k)
+    return Cost(steps * self._tries(num_classes), 0)
 
   def _tries(self, num_classes):
     return min(self.targets or num_classes, num_classes - 1)
@@ -94,9 +103,21 @@ class MultiTargeted:
     """As in `Attack`."""
 
     def towards(rank, images, labels):
-      targets = likely_targets(model, images, labels, tf.constant(rank))
-      return _run(self, model, difference, images, labels, seeds.key(seed, rank, "restart"),
-                  targets)
+      targets, key = likely_targets(model, images, labels,
+                                    tf.constant(rank)), seeds.key(seed, rank, "restart")
+
+      def search(attack, images, labels, targets):
+        return _run(attack, model, difference, images, labels, key, targets)
+
+      if self.scout is None:
+        return search(self, images, labels, targets)
+      found = search(dataclasses.replace(self, k=self.scout, scout=None), images, labels, targets)
+      before, after = (margin(float32_logits(model, x), labels) for x in (images, found))
+      near = tf.where((after > 0) & (after <= NEAR * before))
+      if tf.size(near) == 0:
+        return found
+      chosen = (tf.gather_nd(tensor, near) for tensor in (images, labels, targets))
+      return tf.tensor_scatter_nd_update(found, near, search(self, *chosen))
 
     return in_turn(model, images, labels,
                    (functools.partial(towards, rank)
