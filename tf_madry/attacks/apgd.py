@@ -11,8 +11,24 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tf_madry.attacks import linf
-from tf_madry.attacks.base import Cost, Model, Seed, brief, check_patience, later, num_classes, require_enough_classes
-from tf_madry.attacks.losses import FEWEST_CLASSES, LOSSES, Loss, margin, require_classes, targeted_dlr
+from tf_madry.attacks.base import (
+    Cost,
+    Model,
+    Seed,
+    brief,
+    check_patience,
+    later,
+    num_classes,
+    require_enough_classes,
+)
+from tf_madry.attacks.losses import (
+    FEWEST_CLASSES,
+    LOSSES,
+    Loss,
+    margin,
+    require_classes,
+    targeted_dlr,
+)
 from tf_madry.attacks.pgd import differentiate
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import likely_targets

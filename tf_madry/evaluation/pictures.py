@@ -56,7 +56,8 @@ def draw_attack(path: str, model: Model, split: datasets.Split, adversarial: np.
       axes[row][column].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
       axes[row][column].set_title(text, fontsize=8)
     kind = "easy" if column < len(easiest) else "hard"
-    axes[2][column].set_xlabel(f"{kind}: example {number}, label {split.labels[number]}", fontsize=7)
+    label = f"{kind}: example {number}, label {split.labels[number]}"
+    axes[2][column].set_xlabel(label, fontsize=7)
   _save(path, figure)
 
 

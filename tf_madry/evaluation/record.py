@@ -146,7 +146,8 @@ def _require_like(arrays, name, own):
 
 def digest(model: Model) -> str:
   """A short name for a model's weights: the start of their SHA-256; of others' files, of these."""
-  return getattr(model, "fingerprint", None) or _digest(variable.numpy() for variable in model.variables)
+  of_file = getattr(model, "fingerprint", None)
+  return of_file or _digest(variable.numpy() for variable in model.variables)
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
