@@ -12,7 +12,7 @@ from tests.helpers.evaluating import train
 from tests.helpers.processes import run
 from tf_madry import checkpoints
 from tf_madry.models import loading, pretrained
-from tf_madry.pretrained.__main__ import check
+from tf_madry.pretrained.check import check
 
 
 @pytest.mark.parametrize("name", pretrained.names())

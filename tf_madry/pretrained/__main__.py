@@ -1,6 +1,5 @@
 """Makes a pretrained network of a model directory, or puts results of eval.py on a card."""
 
-import dataclasses
 import json
 import os
 from typing import Any
@@ -15,9 +14,6 @@ flags.DEFINE_string("model_dir", None, "the run whose newest weights are taken")
 flags.DEFINE_string("command", None, "how it was trained, for the card")
 flags.DEFINE_string("machine", None, "where it was trained, for the card (this one)")
 flags.DEFINE_list("results", [], "JSON files that eval.py wrote of the network, for the card")
-
-CHECKED = 200  # test images, spread over the set, that tests attack again: ±5 points, in seconds
-
 
 def main(names: list[str]) -> int:
   """Returns the exit code."""
@@ -47,6 +43,7 @@ def main(names: list[str]) -> int:
 
 def _card(name, checkpoint) -> dict[str, Any]:
   from tf_madry.config import Config
+  from tf_madry.pretrained.check import check
   from tf_madry.runtime import devices
   path = os.path.join(FLAGS.model_dir, "config.json")
   with open(path, encoding="utf-8") as file:
@@ -56,20 +53,6 @@ def _card(name, checkpoint) -> dict[str, Any]:
           "seconds": round(float(checkpoint.arrays["elapsed"])), "step": checkpoint.step,
           "settings": config.experiment() | {"steps": config.training.steps},
           "versions": versions, "check": check(name), "results": []}
-
-
-def check(name: str) -> dict[str, Any]:
-  """What the rounded weights give on a few test images, for tests to find again."""
-  from tf_madry import datasets
-  from tf_madry.attacks.pgd import PGD
-  from tf_madry.evaluation import accuracy
-  from tf_madry.models import loading
-  loaded = loading.load_model(f"pretrained/{name}")
-  config = loaded.config
-  examples = datasets.load(config.training.dataset).test.spread(CHECKED)
-  attack = PGD(k=8, epsilon=config.attack.epsilon)
-  result = dataclasses.asdict(accuracy.evaluate(loaded.model, attack, examples))
-  return {key: value for key, value in result.items() if key != "seconds"}
 
 
 def _read_result(path, name, step) -> dict[str, Any]:
