@@ -85,6 +85,8 @@ def _checkpoints(model_dir):
 
 
 def _summary_writer(folder):
+  if os.path.exists(folder) and not os.path.isdir(folder):
+    raise UserError(f"{folder!r} cannot be made or written")
   if not files.can_hold(folder):
     print(f"note: {folder!r} cannot be written: nothing is kept for TensorBoard", file=sys.stderr)
     return tf.summary.create_noop_writer()
