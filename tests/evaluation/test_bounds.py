@@ -35,7 +35,7 @@ def test_no_attack_takes_what_is_certified():
 
 
 def test_the_command_says_and_writes_what_is_proven(tmp_path, capsys):
-  model_dir = train(tmp_path / "model", steps=2)
+  model_dir = train(tmp_path / "model")
   arguments = (f"--model_dir={model_dir}", "--certify", "--epsilon=0", "--num_examples=30")
   assert eval_script(*arguments, f"--json={tmp_path / 'proof.json'}") == 0
   found = json.loads((tmp_path / "proof.json").read_text())
