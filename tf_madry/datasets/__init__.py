@@ -15,7 +15,6 @@ SETS = {"mnist": mnist.load}
 FAMILIES = {"tfds": tfds.load}  # named as tfds:NAME, and called with the NAME
 
 
-
 def load(name: str = "mnist") -> Dataset:
   """Loads a data set into memory.
 
