@@ -39,3 +39,19 @@ def test_fewer_examples_are_compared_with_the_same_ones_among_more():
     paired.compare(measured(right), measured([1, 1, 0]))
 
 
+
+
+def test_measurements_without_outcomes_by_image_are_told_apart_by_their_accuracies():
+  def measured(accuracy, n=400):
+    return {"n": n, "adversarial_accuracy": accuracy}
+
+  apart = paired.compare(measured(0.9), measured(0.8))
+  assert apart.verdict == 1 and apart.p < 1e-3
+  low, high = apart.interval
+  assert low == pytest.approx(0.0504, abs=2e-3) and high == pytest.approx(0.1496, abs=2e-3)
+  assert paired.compare(measured(0.8), measured(0.9)).verdict == -1
+  near = paired.compare(measured(0.9), measured(0.88))
+  assert near.verdict == 0 and near.interval[0] < 0 < near.interval[1]
+  assert "not paired" in str(near)
+  # At the ends nothing is left to chance, and nothing is divided by.
+  assert paired.compare(measured(1.0), measured(1.0)).verdict == 0

@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from tf_madry.errors import require
+from tf_madry.evaluation.intervals import wilson
 from tf_madry.studies.lab import packing
 
 SIGNIFICANT = 0.05  # p below it tells two accuracies apart
@@ -55,18 +56,64 @@ class Paired(NamedTuple):
             f"{p}, n = {self.n:,})")
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired:
+class Unpaired(NamedTuple):
+  """Two accuracies on `n` images each, of which nobody kept which images are right.
+
+  As if they were of other images: the interval is wider than that of pairs, and tells less apart.
+  """
+
+  n: int
+  first: float
+  second: float
+
+  @property
+  def difference(self) -> float:
+    """Accuracy of the first minus that of the second."""
+    return self.first - self.second
+
+  @property
+  def interval(self) -> tuple[float, float]:
+    """The 95 % interval of the difference, of the two accuracies' own (Newcombe 1998)."""
+    (low, high), (other_low, other_high) = (wilson(value, self.n)
+                                            for value in (self.first, self.second))
+    return (self.difference - math.hypot(self.first - low, other_high - self.second),
+            self.difference + math.hypot(high - self.first, self.second - other_low))
+
+  @property
+  def p(self) -> float:
+    """The two-sided test of two proportions, by the normal distribution."""
+    pooled = (self.first + self.second) / 2
+    deviation = math.sqrt(2 * pooled * (1 - pooled) / self.n)
+    return math.erfc(abs(self.difference) / deviation / math.sqrt(2)) if deviation else 1.0
+
+  @property
+  def verdict(self) -> int:
+    """As that of `Paired`."""
+    if self.p >= SIGNIFICANT:
+      return 0
+    return 1 if self.difference > 0 else -1
+
+  def __str__(self) -> str:
+    low, high = self.interval
+    return (f"{100 * self.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}; not "
+            f"paired, n = {self.n:,})")
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> Paired | Unpaired:
   """Compares two measurements on examples spread over the same split.
 
-  Where one has fewer examples, they are compared on those.
+  Where one has fewer examples, they are compared on those. Measurements of earlier versions, which
+  kept no outcomes by image, are compared as if they were of other images.
 
   Args:
-    first, second: `n` and `right`, as `Lab.accuracy` returns them.
+    first, second: `n`, `adversarial_accuracy` and `right`, as `Lab.accuracy` returns them.
 
   Raises:
     UserError: the examples of the one are not among those of the other.
   """
   n = min(first["n"], second["n"])
+  if "right" not in first or "right" not in second:
+    return Unpaired(n, first["adversarial_accuracy"], second["adversarial_accuracy"])
   outcomes = []
   for one in (first, second):
     require(one["n"] % n == 0, "n", one["n"], f"a multiple of {n:,}, to be compared with that")
