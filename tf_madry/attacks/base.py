@@ -98,8 +98,9 @@ def prepare(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tens
     declared = declared_classes(model)
     known = (labels >= 0) & (labels < (declared or tf.int32.max))
     known &= tf.cast(labels, classes.dtype) == classes
-    if wrong := classes[~known].numpy().tolist():
-      raise UserError(LABEL.format(wrong[0], declared - 1 if declared else "the last"))
+    if not tf.reduce_all(known):
+      wrong = classes[~known][0].numpy().item()
+      raise UserError(LABEL.format(wrong, declared - 1 if declared else "the last"))
   return images, labels
 
 
