@@ -132,7 +132,8 @@ def test_a_cluster_that_goes_away_ends_the_run_and_a_checkpoint_stands(tmp_path)
       output, _ = process.communicate(timeout=60)
   step = newest(tmp_path / "run").step
   if process.returncode == 2:
-    assert f"error: the cluster has not answered for 10 s; saved after step {step:,}" in output, output
-  else:  # where Ray finds out first, it ends the process at once; what was saved before stands
-    assert process.returncode == 1 and "raylet" in output.lower(), output
-    assert step % 10 == 0, step
+    said = f"error: the cluster has not answered for 10 s; saved after step {step:,}"
+    assert said in output, output
+  else:  # Ray found out first, and ends processes of its own accord: what was saved before stands
+    assert process.returncode == 1, output
+    assert step >= 10 and step % 10 == 0, step
