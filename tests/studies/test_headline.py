@@ -14,14 +14,16 @@ from tf_madry.training import validation
 def test_some_are_run_to_the_end_and_others_extrapolated(tmp_path, monkeypatch):
   small = {"steps": 6, "batch_size": 4, "k": 2}
   for name, values in recipes.RECIPES.items():
-    monkeypatch.setitem(recipes.RECIPES, name, values | small)
+    # What is validated under another attack than the curves' has none.
+    k = {"k": headline.CURVE_STEPS} if name == "certified" else {}
+    monkeypatch.setitem(recipes.RECIPES, name, values | small | k)
   monkeypatch.setattr(validation, "EXAMPLES", 8)
   attacked = []
 
   def attack(lab, network):
     attacked.append(network.name)
     return {"n": 8, "natural": 0.98, "pgd": 0.9, "suite": 0.88, "suite_seconds": 1000.0,
-            "warnings": []}
+            "warnings": []} | ({"certified": 0.5} if network.config.training.bounds else {})
 
   monkeypatch.setattr(headline, "_attacked", attack)
   lab = tiny(tmp_path, slice=3, headline_n=8)
@@ -30,14 +32,18 @@ def test_some_are_run_to_the_end_and_others_extrapolated(tmp_path, monkeypatch):
   rows = {row["name"]: row for row in data["recipes"]}
   assert {name: (row["steps"], row["full_steps"]) for name, row in rows.items()} == {
     headline.METHOD: (3, 3), "challenge": (3, 6), "paper": (3, 6), "fast": (6, 6),
-    done.name: (3, 3)}
-  assert attacked == [lab.network(k=8).name, *attacked[1:]] and len(attacked) == 3
+    "certified": (6, 6), done.name: (3, 3)}
+  assert attacked == [lab.network(k=8).name, *attacked[1:]] and len(attacked) == 4
   assert rows["fast"]["full_seconds"] == rows["fast"]["seconds"]
   points = {name: len(row["curve"]) for name, row in rows.items()}
-  assert points == {"fast": 6, headline.METHOD: 1, done.name: 0, "challenge": 0, "paper": 0}
+  assert points == {"fast": 6, "certified": 6, headline.METHOD: 1, done.name: 0, "challenge": 0,
+                    "paper": 0}
+  assert {name for name, row in rows.items()
+          if any("certified_accuracy" in point for point in row["curve"])} == {"certified"}
   findings = headline.findings(data, SETTINGS | {"headline_n": 8})
   assert ["extrapolated from 3 steps" in line[2]
-          for line in findings.tables[0].rows] == [False, True, True] + 4 * [False]
+          for line in findings.tables[0].rows] == [False, True, True] + 5 * [False]
+  assert [line[-1][:5] for line in findings.tables[0].rows] == 4 * ["–"] + ["50.0%"] + 3 * ["–"]
   assert findings.claims[0].seen is None  # there are no eight GPUs
   report.draw(str(tmp_path), findings, SETTINGS)
   assert {"headline.png", "headline.svg", "headline.csv",

@@ -8,7 +8,7 @@ import numpy as np
 from tf_madry import config
 from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
-from tf_madry.evaluation import accuracy, record, suite
+from tf_madry.evaluation import accuracy, bounds, record, suite
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.published import AUTOATTACK, WHITE_BOX
 from tf_madry.models import loading
@@ -31,7 +31,7 @@ OPTIONS = ("slice", "headline_n", "learning_rate")
 
 METHOD = "κ = 8"  # the paper's method at the scale of the studies
 # Recipes, in the order of the table; sliced ones are never attacked.
-WHOLE, SLICED = ("fast",), ("challenge", "paper")
+WHOLE, SLICED = ("fast", "certified"), ("challenge", "paper")
 # Of training times: 4 hours on one GPU with the challenge's code, 9 minutes on eight (§5).
 PAPER_RATIO = 26
 PAPER_MINUTES = 9
@@ -40,10 +40,15 @@ PAPER_ROWS = {  # §5 and §6: {where: (time, natural, PGD)}
     "the challenge's code, one GPU (paper)": ("4 h", "98%", "89–91%"),
     "κ = 8, eight GPUs (paper)": (f"{PAPER_MINUTES} min", "98%", "about 90%")}
 CURVE_POINTS, SLICE_POINTS = 6, 2  # validations during a whole training, and during a slice of one
+# Kinds of accuracy, in the table's order. Only networks trained on bounds are bounded: of others
+# interval bounds prove nothing.
+KINDS = {"natural": "natural", "pgd": f"PGD-{PGD_STEPS}", "suite": "suite",
+         "certified": "certified"}
+CURVES = {"adversarial_accuracy": "-", "certified_accuracy": "--"}  # {field of a point: line}
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-  """Trains the paper's method and `fast` to the end, others for a slice of their steps.
+  """Trains the paper's method and the recipes in `WHOLE` to the end, others for a slice.
 
   What was trained to the end is attacked, and runs that are given are too.
   """
@@ -98,7 +103,8 @@ def _label(name, settings):
 
 
 def _curve(lab, name, network):
-  """Accuracy on validation images during training, all under the same attack."""
+  """Accuracy on validation images during training, all under the same attack; of a network that
+  trains on bounds, what they prove as well."""
   if name == METHOD:  # its log has no validations, but its weights were kept
     seconds = {row["step"]: row["time"] for row in network.rows}
     return [{"step": step,
@@ -109,28 +115,32 @@ def _curve(lab, name, network):
                                        n=lab.sizes.curve_n, step=step)]]
   if network.config.evaluation_attack.k != CURVE_STEPS:
     return []
-  return [{field: row[field] for field in ("step", "time", "adversarial_accuracy", "n")}
+  return [{field: row[field] for field in ("step", "time", *CURVES, "n") if field in row}
           for row in network.validation]
 
 
 def _attacked(lab, network):
-  """Accuracies on test images, natural, under PGD-100 and under the suite."""
+  """Accuracies on test images, of every kind that there is of this network."""
   loaded = loading.load_model(network.folder)
   n, seed = lab.options.headline_n, lab.options.seed
-  strongest = Suite(epsilon=network.config.attack.epsilon)
+  epsilon, bounded = network.config.attack.epsilon, network.config.training.bounds
+  strongest = Suite(epsilon=epsilon)
 
   def compute():
     split = lab.data.test.spread(n)
     result, _ = suite.run(loaded, strongest, split, seed=seed,
                           folder=os.path.join(network.folder, "suite"))
     pgd = accuracy.evaluate(loaded.model, PGD(k=PGD_STEPS), split, seed=seed)
+    proven = bounds.certify(loaded.model, split, epsilon) if bounded else None
     return {"n": n, "natural": result.natural_accuracy, "pgd": pgd.adversarial_accuracy,
             "suite": result.adversarial_accuracy,
-            "suite_seconds": result.seconds, "warnings": result.warnings}
+            "suite_seconds": result.seconds, "warnings": result.warnings} | (
+              {"certified": proven.certified_accuracy} if proven else {})
 
   found = lab.remember({"weights": record.digest(loaded.model), "headline": n, "examples": "spread",
                         "seed": seed,
-                        "suite": repr(strongest), "pgd": PGD_STEPS}, compute)
+                        "suite": repr(strongest), "pgd": PGD_STEPS}
+                       | ({"bounds": epsilon} if bounded else {}), compute)
   lab.seconds += found["suite_seconds"]
   return found
 
@@ -148,18 +158,19 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
     return f"{text} (extrapolated from {row['steps']:,} steps)"
 
   def accuracies(row):
-    return [percent(row[name], n)
-            for name in ("natural", "pgd", "suite")] if "suite" in row else ["–"] * 3
+    return [percent(row[kind], n) if kind in row else "–" for kind in KINDS]
 
   table = Table(
     f"Time of the full run, and accuracy on {n:,} test images spread over the set. Below, the "
     f"paper's numbers. On the challenge's own network AutoAttack leaves {AUTOATTACK:.1%} (Croce "
     f"and Hein 2020), the best attack of its leaderboard {min(WHITE_BOX.values()):.2%}, PGD-100 "
-    f"{WHITE_BOX['PGD-100, cross-entropy']:.2%}",
-    ["training", "steps", "full run", "natural", f"PGD-{PGD_STEPS}", "suite"],
+    f"{WHITE_BOX['PGD-100, cross-entropy']:.2%}. Certified: what interval bounds prove of the same "
+    "images, and no attack can change",
+    ["training", "steps", "full run", *KINDS.values()],
     [*([row["label"], f"{row['full_steps']:,}", time(row), *accuracies(row)]
        for row in rows.values()),
-     *([place, "", took, natural, pgd, "–"] for place, (took, natural, pgd) in PAPER_ROWS.items())])
+     *([place, "", took, natural, pgd, "–", "–"]
+       for place, (took, natural, pgd) in PAPER_ROWS.items())])
   notes = [f"Signs of masked gradients in {row['label']}, by the suite: "
            f"{'; '.join(row['warnings']) or 'none'}."
            for row in attacked.values() if row["pgd"] > 0.5]
@@ -167,13 +178,15 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   return Findings(
     "Headline: hours to minutes", list(_claims(rows, n)), [table],
     [Figure("headline", f"Adversarial accuracy on {curve_n:,} validation images under PGD κ = "
-                        f"{CURVE_STEPS} against wall time on "
-            f"the machine named; dotted: the paper's {PAPER_MINUTES} minutes on eight GPUs.",
+                        f"{CURVE_STEPS} against wall time on the machine named; broken line: "
+            f"certified on the same images; dotted: the paper's {PAPER_MINUTES} minutes on eight "
+            "GPUs.",
             lambda: _curves(rows),
             f"{curve_n:,} validation images, PGD κ = {CURVE_STEPS}")],
-    {"headline": [without(row, "curve", "warnings") for row in rows.values()],
-     "headline_curve": [{"name": name} | point for name, row in rows.items()
-                        for point in row["curve"]]}, notes)
+    {"headline": [without(row, "curve", "warnings") | {kind: row.get(kind) for kind in KINDS}
+                  for row in rows.values()],
+     "headline_curve": [{"name": name} | point | {kind: point.get(kind) for kind in CURVES}
+                        for name, row in rows.items() for point in row["curve"]]}, notes)
 
 
 def _claims(rows, n):
@@ -201,6 +214,15 @@ def _claims(rows, n):
               f"compared with {AUTOATTACK:.1%}; the challenge's recipe would take "
               f"{duration(challenge['full_seconds'])} here, extrapolated from "
               f"{challenge['steps']:,} steps")
+  if "certified" in rows:  # studies of earlier versions have none
+    proven = rows["certified"]
+    yield Claim("(Not in the paper:) `--recipe certified` proves of a network what attacks alone "
+                "leave to hope, in minutes on this machine.",
+                reaches(proven["certified"], n, AUTOATTACK, proven["natural"]),
+                f"{duration(proven['full_seconds'])}, natural {percent(proven['natural'], n)}, "
+                f"certified {percent(proven['certified'], n)}, to be compared with the "
+                f"{AUTOATTACK:.1%} that AutoAttack leaves of the challenge's network without a "
+                f"proof; suite {percent(proven['suite'], n)}")
 
 
 def reaches(accuracy: float, n: int, aim: float, natural: float) -> bool | None:
@@ -216,10 +238,12 @@ def _curves(rows):
   figure, ((axis,),) = plots.grid(1, 1, width=6.4, height=3.6)
   for colour, row in zip(plots.COLOURS, (row for row in rows.values() if row["curve"]),
                          strict=False):
-    points = row["curve"]
-    axis.plot([point["time"] / 60 for point in points],
-              [point["adversarial_accuracy"] for point in points],
-              color=colour, marker=".", label=row["label"])
+    for kind, line in CURVES.items():
+      points = [point for point in row["curve"] if kind in point]
+      if points:
+        label = row["label"] if kind == "adversarial_accuracy" else f"{row['label']}: a proof"
+        axis.plot([point["time"] / 60 for point in points], [point[kind] for point in points],
+                  linestyle=line, color=colour, marker=".", label=label)
   axis.axvline(PAPER_MINUTES, **plots.PAPER | {"linestyle": ":"},
                label=f"{PAPER_MINUTES} min: paper, eight GPUs")
   axis.set_xlim(left=0)
