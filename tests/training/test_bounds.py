@@ -1,7 +1,6 @@
 """Recipe `certified`: training on interval bounds."""
 
 import dataclasses
-import os
 import signal
 
 import numpy as np
@@ -52,7 +51,7 @@ class Stopping(Synchronous):
 
   def __call__(self, step):
     if step == 2:
-      os.kill(os.getpid(), signal.SIGTERM)
+      signal.raise_signal(signal.SIGTERM)
     return super().__call__(step)
 
 

@@ -71,7 +71,7 @@ def test_a_validation_that_was_cut_short_is_made_when_the_run_goes_on(tmp_path, 
       return original(*arguments, on_batch=on_batch, **more)
     if fault == "error":
       raise RuntimeError
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
     return until(lambda: on_batch(10, 1.0, 0.0))
 
   with monkeypatch.context() as patch, pytest.raises((loop.Stopped, RuntimeError)):

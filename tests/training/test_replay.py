@@ -1,6 +1,5 @@
 """Recipe `fast`: replayed batches, what a run says and keeps of them, minutes, precision."""
 
-import os
 import signal
 
 import numpy as np
@@ -101,7 +100,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path, precisio
     class Stepper(Synchronous):
       def __call__(self, step):
         if step == 2:
-          os.kill(os.getpid(), signal.SIGTERM)
+          signal.raise_signal(signal.SIGTERM)
         return super().__call__(step)
     return Stepper(learner, batches)
 

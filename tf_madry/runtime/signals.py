@@ -14,6 +14,10 @@ class StopRequest:
 
   signum = 0
 
+  def ask(self, signum: int) -> None:
+    """A signal came."""
+    self.signum = signum
+
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
@@ -29,7 +33,9 @@ def stop_requests() -> Iterator[StopRequest]:
   listener = threading.Thread(target=_listen, args=(reader, request), daemon=True)
   listener.start()
   # The interpreter writes to the pipe only for signals that have a handler of its own.
-  previous = {signum: signal.signal(signum, lambda signum, frame: None) for signum in SIGNALS}
+  # Whichever of the two comes first tells: between two steps, that is Python's own.
+  previous = {signum: signal.signal(signum, lambda signum, frame: request.ask(signum))
+              for signum in SIGNALS}
   previous_fd = signal.set_wakeup_fd(writer)
   try:
     yield request
@@ -43,9 +49,11 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def _listen(reader, request):
+  asked = False
   while received := os.read(reader, 1):
     signum = received[0]
-    if request.signum and signum == signal.SIGINT:
+    if asked and signum == signal.SIGINT:
       os._exit(128 + signum)
     if signum in SIGNALS:
-      request.signum = signum
+      asked = True
+      request.ask(signum)

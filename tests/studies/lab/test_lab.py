@@ -27,7 +27,7 @@ class Interrupting(recorder.Recorder):
 
   def __call__(self, step):
     if step == 1:
-      os.kill(os.getpid(), signal.SIGINT)
+      signal.raise_signal(signal.SIGINT)
     return super().__call__(step)
 
 
