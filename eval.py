@@ -272,7 +272,8 @@ def run_leaderboard(loaded, split, sources, title):
 def run_certify(loaded, split, sources, title):
   """Interval bounds; returns as `run_attack`."""
   from tf_madry.evaluation import bounds
-  require(hasattr(loaded.model, "layers"), "model", loaded.path, "a network of ours, for --certify")
+  require(getattr(loaded.model, "network", loaded.model), "model", loaded.path,
+          "one whose layers Keras knows, for --certify: of ours, .keras or .h5")
   result = bounds.certify(loaded.model, split, epsilon_of(loaded.config),
                           batch_size=FLAGS.batch_size)
   return result, [title, *bounds.lines(result)]
@@ -281,7 +282,8 @@ def run_certify(loaded, split, sources, title):
 def run_export(loaded):
   """Writes the network as a Keras file that loads without this package; returns the exit code."""
   from tf_madry.models import plain
-  require(hasattr(loaded.model, "layers"), "model", loaded.path, "a network of ours, for --export")
+  require(hasattr(loaded.model, "layers"), "model", loaded.path,
+          "a network of ours, for --export: what others wrote loads without this package as it is")
   plain.write(FLAGS.export, loaded.model)
   say(f"saved {FLAGS.export}")
   return 0

@@ -40,3 +40,29 @@ def test_few_examples_are_drawn_once(tmp_path):
   easiest, hardest = pictures.choose(model, few, images[:4])
   assert len({*easiest, *hardest}) == len(easiest) + len(hardest) <= 4
   pictures.draw_attack(str(tmp_path / "few.png"), model, few, images[:4], "few")
+
+
+def test_strips_are_image_perturbation_and_adversarial_image_side_by_side():
+  model, split, images = attacked()
+  easiest, hardest = pictures.choose(model, split, images)
+  numbers = [*easiest, *hardest]
+  found = pictures.strips(model, split, images)
+  natural, shown, adversarial = np.split(found.images, 3, axis=2)
+  np.testing.assert_array_equal(natural, datasets.as_float(split.images[numbers]))
+  np.testing.assert_array_equal(adversarial, images[numbers])
+  assert shown.min() >= 0 and shown.max() <= 1 and np.abs(shown - 0.5).max() == 0.5
+  np.testing.assert_allclose((shown - 0.5) * 2 * np.abs(adversarial - natural).max(),
+                             adversarial - natural, atol=1e-6)
+  lines = found.text.splitlines()[4:]
+  said = model(images[numbers]).numpy().argmax(-1)
+  assert len(lines) == 2 * pictures.EACH
+  for line, number, answer in zip(lines, numbers, said, strict=True):
+    assert line.startswith(f"| {split.labels[number]} | {split.labels[number]} (")
+    assert f" | {answer} (" in line
+
+
+def test_a_model_that_is_always_wrong_has_no_pictures():
+  model, split, images = attacked()
+  wrong = datasets.Split(split.images, np.int32(model(datasets.as_float(split.images)).numpy().argmin(-1)))
+  assert pictures.strips(model, wrong, images).images.shape == (0, *split.images.shape[1:2],
+                                                                3 * split.images.shape[2], 1)

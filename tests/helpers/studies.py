@@ -1,5 +1,7 @@
 """A lab of a few steps and images, and what studies would have collected, made up."""
 
+import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -113,14 +115,29 @@ def cycle_data(apart: int = 60) -> dict[str, Any]:
           "control": ended | {"curve": curve(lambda step: 0.9, steps=500)}}
 
 
+@functools.cache
+def _simulated(ratio):
+  given = options.fill(t_adv=0.1 * ratio, t_train=0.1, precision="float32")
+  return speedup.collect(Lab("", given))
+
+
 def speed_data(ratio: float = 8) -> dict[str, Any]:
   """Of `speedup`, with costs of this ratio, and this machine measured with no worker and with one.
   """
-  data = speedup.collect(Lab("", options.fill(t_adv=0.1 * ratio, t_train=0.1, precision="float32")))
-  measured = [{"workers": 0, "assist": True, "steps": 40, "speeds": [60.0, 64.0, 70.0]},
-              *({"workers": 1, "assist": assist, "steps": 40, "speeds": speeds,
-                 "staleness_mean": 3.0, "waiting": 0.68}
-                for assist, speeds in ((True, [120.0, 128.0]), (False, [90.0, 100.0])))]
-  here = [data["devices"][0] | {"assist": assist, "rate": rate / 64}
-          for assist, rate in ((True, 120), (False, 95))]
-  return data | {"cores": 2, "given": False, "batch_size": 64, "measured": measured, "here": here}
+  data = copy.deepcopy(_simulated(ratio))
+
+  def measured(workers, assist, speeds):
+    return {"workers": workers, "assist": assist, "steps": 40, "speeds": speeds,
+            "staleness_mean": 3.0, "staleness_max": 12, "waiting": 0.68}
+
+  def simulated(workers, assist, examples):
+    return data["devices"][0] | {"workers": workers, "assist": assist, "rate": examples / 64}
+
+  return data | {
+    "cores": 2, "given": False, "batch_size": 64,
+    "handover": dict.fromkeys(("message", "batch", "weights", "ingest", "watch", "publish"), 1e-3),
+    "measured": [{"workers": 0, "assist": True, "steps": 40, "speeds": [60.0, 64.0, 70.0]},
+                 measured(1, True, [120.0, 128.0]), measured(1, False, [90.0, 100.0])],
+    "simulated": [simulated(1, True, 120), simulated(1, False, 95)],
+    "cluster_measured": [measured(1, False, [80.0, 90.0]), measured(2, False, [100.0, 110.0])],
+    "cluster_simulated": [simulated(1, False, 85), simulated(2, False, 150)]}

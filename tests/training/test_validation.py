@@ -47,3 +47,18 @@ def test_it_is_judged_by_the_attack_of_the_paper(tmp_path, monkeypatch, capsys):
   result = accuracy.evaluate(trained, PGD(k=8, epsilon=0.1), datasets.load().validation.spread(20))
   assert (row["split"], row["loss"]) == ("validation", pytest.approx(result.adversarial_loss))
   assert "under PGD κ = 8 (n = 20)" in capsys.readouterr().out
+
+
+def test_tensorboard_has_pictures_of_a_validation(tmp_path, monkeypatch):
+  from tensorboard.backend.event_processing import event_accumulator
+  monkeypatch.setattr(validation, "EXAMPLES", 20)
+  settings = {"eval_every": 2, "initialization": "challenge", "epsilon": 0.01}
+  loop.train(config(tmp_path, steps=2, **settings))
+  events = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+  (pictures,) = events.Tensors("validation: natural, perturbation, adversarial")
+  width, height, *images = pictures.tensor_proto.string_val
+  assert pictures.step == 2 and (width, height) == (b"84", b"28")
+  assert all(image.startswith(b"\x89PNG") for image in images)
+  (said,) = events.Tensors("validation: what the model says")
+  lines = said.tensor_proto.string_val[0].decode().splitlines()
+  assert len(lines) == 4 + len(images)

@@ -13,6 +13,7 @@ from tf_madry.attacks.losses import score
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.verify import TOLERANCE
 from tf_madry.models import intervals
+from tf_madry.models.foreign import Foreign
 from tf_madry.runtime import numerics
 from tf_madry.runtime.text import duration, percent_interval
 
@@ -38,13 +39,13 @@ class Certificate:
 
 
 @numerics.float32()
-def certify(model: keras.Model, split: datasets.Split, epsilon: float, *, batch_size: int = BATCH,
-            certified: np.ndarray | None = None,
+def certify(model: keras.Model | Foreign, split: datasets.Split, epsilon: float, *,
+            batch_size: int = BATCH, certified: np.ndarray | None = None,
             on_batch: Callable[[int], None] | None = None) -> Certificate:
   """Bounds a model on every example of a split (see `models/intervals.py`).
 
   Args:
-    model: a chain of layers that bounds are known of.
+    model: a network of layers that bounds are known of.
     split: the examples.
     epsilon: radius of the ball, in units of the pixel range.
     batch_size: examples at a time.
@@ -55,15 +56,12 @@ def certify(model: keras.Model, split: datasets.Split, epsilon: float, *, batch_
     UserError: a layer of which no bounds are known; its name is said.
   """
   began = time.monotonic()
-  right, proven = [], []
+  look, right, proven = _compiled(model, epsilon + TOLERANCE, split.images.shape[1:]), [], []
   for start in range(0, len(split), batch_size):
     images = tf.constant(datasets.as_float(split.images[start:start + batch_size]))
     labels = tf.constant(split.labels[start:start + batch_size])
-    right.append(score(model, images, labels)[0].numpy())
-    box = intervals.around(images, epsilon + TOLERANCE)
-    margins = intervals.margins(*intervals.hidden(model, box, sound=True), labels, sound=True)
-    others = tf.one_hot(labels, margins.shape[-1], False, True)
-    proven.append(tf.reduce_all((margins > 0) | ~others, -1).numpy())
+    for found, each in zip((right, proven), look(images, labels), strict=True):
+      found.append(each.numpy())
     if on_batch:
       on_batch(start + len(labels))
   right, proven = np.concatenate(right), np.concatenate(proven)
@@ -72,6 +70,25 @@ def certify(model: keras.Model, split: datasets.Split, epsilon: float, *, batch_
   n, natural, share = len(split), float(right.mean()), float(proven.mean())
   return Certificate(epsilon, n, natural, wilson(natural, n), share, wilson(share, n),
                      time.monotonic() - began)
+
+
+def _compiled(model, epsilon, image_shape):
+  """What takes images and labels to (right without an attack, proven within ε).
+
+  It holds for the weights as they are: how many of them are 0, and which are pairs, is in it.
+  """
+  theirs = isinstance(model, Foreign)
+  network, own = (model.network, model.own) if theirs else (model, lambda images: images)
+
+  @tf.function(input_signature=[tf.TensorSpec([None, *image_shape], tf.float32),
+                                tf.TensorSpec([None], tf.int32)])
+  def look(images, labels):
+    box = intervals.around(images, epsilon).map(own)
+    margins = intervals.margins(*intervals.hidden(network, box, sound=True), labels, sound=True)
+    others = tf.one_hot(labels, margins.shape[-1], False, True)
+    return score(model, images, labels)[0], tf.reduce_all((margins > 0) | ~others, -1)
+
+  return look
 
 
 def lines(result: Certificate) -> Iterator[str]:

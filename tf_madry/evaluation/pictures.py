@@ -1,6 +1,6 @@
 """Pictures of an attack: images, perturbations, what the model says; accuracy against ε."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +29,39 @@ def choose(model: Model, split: datasets.Split, adversarial: np.ndarray,
   return easiest, order[len(easiest):][-EACH:][::-1]
 
 
+class Strips(NamedTuple):
+  """Attacked examples as TensorBoard shows them, the easiest first.
+
+  Attributes:
+    images: float32 [n, height, 3 · width, channels]: of each example the image, its perturbation
+      (grey where there is none) and the adversarial image, side by side.
+    text: what the model says of them, as a table in Markdown.
+  """
+
+  images: np.ndarray
+  text: str
+
+
+def strips(model: Model, split: datasets.Split, adversarial: np.ndarray) -> Strips:
+  """`Strips` of the easiest and hardest examples; arguments as for `draw_attack`."""
+  easiest, hardest = choose(model, split, adversarial)
+  numbers = np.concatenate([easiest, hardest])
+  natural, attacked = datasets.as_float(split.images[numbers]), adversarial[numbers]
+  shown, largest = _perturbation(natural, attacked)
+  said = zip(split.labels[numbers], _says(model, natural), _says(model, attacked), strict=True)
+  rows = [f"| {label} | {before} | {after} |" for label, before, after in said]
+  title = f"perturbations up to {largest:.2g}, {len(easiest)} easiest and {len(hardest)} hardest"
+  header = f"{title}\n\n| label | natural | adversarial |\n|---|---|---|"
+  return Strips(np.concatenate([natural, shown, attacked], 2), "\n".join([header, *rows]))
+
+
+def _perturbation(natural, adversarial):
+  """(perturbations as images that are grey where there is none, the largest of them)."""
+  change = adversarial - natural
+  largest = max(float(np.abs(change).max(initial=0.0)), 1e-6)
+  return 0.5 + change / (2 * largest), largest
+
+
 def draw_attack(path: str, model: Model, split: datasets.Split, adversarial: np.ndarray,
                 title: str) -> None:
   """Draws natural images, perturbations and adversarial images of the easiest and hardest examples.
@@ -46,15 +79,14 @@ def draw_attack(path: str, model: Model, split: datasets.Split, adversarial: np.
   easiest, hardest = choose(model, split, adversarial)
   numbers = np.concatenate([easiest, hardest])
   natural = datasets.as_float(split.images[numbers])
-  change = adversarial[numbers] - natural
-  largest = max(float(np.abs(change).max(initial=0.0)), 1e-6)
+  shown, largest = _perturbation(natural, adversarial[numbers])
   figure, axes = _figure(3, max(len(numbers), 1), title)
+  rows = (natural, shown, adversarial[numbers])
+  texts = (_says(model, natural), len(numbers) * [f"± {largest:.2g}"], _says(model, rows[2]))
   for column, number in enumerate(numbers):
-    rows = (natural[column], 0.5 + change[column] / (2 * largest), adversarial[number])
-    texts = (_says(model, natural[column]), f"± {largest:.2g}", _says(model, adversarial[number]))
-    for row, (image, text) in enumerate(zip(rows, texts, strict=True)):
-      axes[row][column].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
-      axes[row][column].set_title(text, fontsize=8)
+    for row in range(3):
+      axes[row][column].imshow(rows[row][column].squeeze(), cmap="gray", vmin=0, vmax=1)
+      axes[row][column].set_title(texts[row][column], fontsize=8)
     kind = "easy" if column < len(easiest) else "hard"
     label = f"{kind}: example {number}, label {split.labels[number]}"
     axes[2][column].set_xlabel(label, fontsize=7)
@@ -82,10 +114,10 @@ def _margins(model, images, labels, batch_size):
       for start in range(0, len(images), batch_size)])
 
 
-def _says(model, image):
-  """What a model takes an image for, in words."""
-  probabilities = tf.nn.softmax(float32_logits(model, tf.constant(image[np.newaxis])))[0].numpy()
-  return f"{probabilities.argmax()} ({probabilities.max():.0%})"
+def _says(model, images):
+  """What a model takes images for, in words."""
+  probabilities = tf.nn.softmax(float32_logits(model, tf.constant(images))).numpy()
+  return [f"{each.argmax()} ({each.max():.0%})" for each in probabilities]
 
 
 def _figure(rows: int, columns: int, title: str, size: tuple[float, float] | None = None) -> Any:

@@ -33,11 +33,12 @@ class Foreign:
     dtype: of its own images; of integers, they are the bytes 0 to 255.
     variables: its weights.
     fingerprint: a short name for its file.
+    network: what is called, where it is a network of Keras' layers.
 
   Attributes:
     notes: what was made of the model, for people.
     input_shape, output_shape: as of a Keras model.
-    variables, fingerprint: as given.
+    variables, fingerprint, network: as given.
 
   Raises:
     UserError: it takes other images, or returns no logits of classes.
@@ -45,8 +46,8 @@ class Foreign:
 
   def __init__(self, predict: Callable[[tf.Tensor], tf.Tensor], image_shape: tuple[int, int, int],
                shape: Sequence[int | None], dtype: tf.DType, variables: Sequence[tf.Variable],
-               fingerprint: str, notes: Sequence[str] = ()):
-    self._predict, self._dtype = predict, dtype
+               fingerprint: str, notes: Sequence[str] = (), network: keras.Model | None = None):
+    self._predict, self._dtype, self.network = predict, dtype, network
     self._arrange = _arrangement(image_shape, tuple(shape))
     self.variables, self.fingerprint, self.notes = tuple(variables), fingerprint, list(notes)
     self.input_shape = (None, *image_shape)
@@ -63,11 +64,15 @@ class Foreign:
 
   def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
     """From float32 [batch, height, width, channels] to float32 logits [batch, classes]."""
+    outputs = tf.cast(self._predict(self.own(images)), tf.float32)
+    return tf.math.log(outputs + TINY) if self._inverted else outputs
+
+  def own(self, images: tf.Tensor) -> tf.Tensor:
+    """Images as the model takes them; where a pixel is greater, so is the model's."""
     images = self._arrange(images)
     if self._dtype.is_integer:
       images = tf.round(images * 255.0)
-    outputs = tf.cast(self._predict(tf.cast(images, self._dtype)), tf.float32)
-    return tf.math.log(outputs + TINY) if self._inverted else outputs
+    return tf.cast(images, self._dtype)
 
 
 def is_foreign(path: str) -> bool:
@@ -96,7 +101,7 @@ def load(path: str, image_shape: tuple[int, int, int]) -> Foreign:
   model, notes = _without_softmax(model)
   images = model.inputs[0]
   return Foreign(lambda x: model(x, training=False), image_shape, images.shape[1:],
-                 tf.as_dtype(images.dtype), model.variables, _fingerprint([path]), notes)
+                 tf.as_dtype(images.dtype), model.variables, _fingerprint([path]), notes, model)
 
 
 def _load_saved_model(path, image_shape):

@@ -166,7 +166,7 @@ class _Run:
       # Cut short by a signal, it is made when the run goes on.
       found = validation.validate(self._learner, self._validation, lambda: self._stop.signum)
       if found:
-        self._progress.report_validation(done, *found)
+        self._progress.report_validation(done, found)
     if self._stop.signum:
       self._end(done)
 

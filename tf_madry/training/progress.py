@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from tf_madry.config import Config
 from tf_madry.errors import UserError
-from tf_madry.evaluation.accuracy import Result
-from tf_madry.evaluation.bounds import Certificate
 from tf_madry.runtime import files
 from tf_madry.runtime.text import duration
+from tf_madry.training.validation import Validation
 
 METRICS = "metrics.jsonl"
 ESTIMATE_AFTER = 20  # timed steps: enough for a first estimate, seconds into the run
@@ -120,8 +119,10 @@ class Progress:
       self._summarise(step, values, images)
     return line
 
-  def report_validation(self, step: int, result: Result, certificate: Certificate | None) -> None:
-    """Logs what a validation found: to the terminal and metrics.jsonl."""
+  def report_validation(self, step: int, found: Validation) -> None:
+    """Logs what a validation found: to the terminal and metrics.jsonl, its pictures to TensorBoard.
+    """
+    result, certificate = found.result, found.certificate
     proven = {"certified_accuracy": certificate.certified_accuracy} if certificate else {}
     self._record(step, {
         "split": "validation", "n": result.n, "natural_accuracy": result.natural_accuracy,
@@ -131,6 +132,13 @@ class Progress:
     self.say(f"step {step:,}  validation: natural {result.natural_accuracy:.1%}, adversarial "
              f"{result.adversarial_accuracy:.1%} under PGD κ = {self.config.evaluation_attack.k}"
              f"{certified} (n = {result.n:,})")
+    images, text = found.strips
+    with self._writing(), self._writer.as_default(step=step):
+      if len(images):
+        tf.summary.image("validation: natural, perturbation, adversarial", images,
+                         max_outputs=len(images))
+      tf.summary.text("validation: what the model says", text)
+      self._writer.flush()
 
   def _record(self, step, values):
     """Appends one object to metrics.jsonl."""

@@ -2,18 +2,34 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_madry import datasets
 from tf_madry.attacks.losses import score
 from tf_madry.attacks.pgd import PGD
-from tf_madry.evaluation import accuracy, bounds
+from tf_madry.evaluation import accuracy, bounds, pictures
 from tf_madry.training.learner import Learner
 
 EXAMPLES = 1_000  # of the validation split: an interval of ±2 points for a few seconds of work
 BATCH = 200
+
+
+class Validation(NamedTuple):
+  """What a validation found.
+
+  Attributes:
+    result: accuracies and losses.
+    certificate: what bounds prove of a model that was trained on them.
+    strips: pictures of the easiest and hardest examples of the first batch.
+  """
+
+  result: accuracy.Result
+  certificate: bounds.Certificate | None
+  strips: pictures.Strips
 
 
 class _CutShort(Exception):
@@ -21,8 +37,7 @@ class _CutShort(Exception):
 
 
 def validate(learner: Learner, split: datasets.Split,
-             cut_short: Callable[[], bool] = bool
-             ) -> tuple[accuracy.Result, bounds.Certificate | None] | None:
+             cut_short: Callable[[], bool] = bool) -> Validation | None:
   """Measures `EXAMPLES`, spread over a split, under `Config.evaluation_attack`.
 
   Args:
@@ -31,7 +46,7 @@ def validate(learner: Learner, split: datasets.Split,
     cut_short: asked after each batch whether to leave off.
 
   Returns:
-    The result, and what bounds prove of a model that was trained on them; None if it was cut short.
+    None if it was cut short.
   """
   def look(*_):
     if cut_short():
@@ -40,13 +55,16 @@ def validate(learner: Learner, split: datasets.Split,
   config = learner.config
   attack = PGD(**dataclasses.asdict(config.evaluation_attack))
   examples = split.spread(min(len(split), EXAMPLES))
+  adversarial = np.empty(examples.images.shape, np.float32)
   try:
     result = accuracy.evaluate(learner.model, attack, examples, batch_size=BATCH,
-                               seed=config.training.seed, on_batch=look)
+                               seed=config.training.seed, on_batch=look, adversarial=adversarial)
   except _CutShort:
     return None
   bounded = config.training.bounds
-  return result, bounds.certify(learner.model, examples, attack.epsilon) if bounded else None
+  certificate = bounds.certify(learner.model, examples, attack.epsilon) if bounded else None
+  strips = pictures.strips(learner.model, examples.slice(0, BATCH), adversarial[:BATCH])
+  return Validation(result, certificate, strips)
 
 
 def natural_accuracy(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> float:

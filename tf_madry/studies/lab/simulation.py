@@ -5,10 +5,11 @@
 
 import collections
 import dataclasses
-import heapq
-import itertools
+
+import numpy as np
 
 from tf_madry.errors import require
+from tf_madry.studies.lab.clock import Clock
 
 TRAINER = -1  # workers are 0, 1, …
 STEPS = 2_000  # that are measured, a multiple of the paper's 100 steps between snapshots
@@ -46,43 +47,12 @@ class Outcome:
   waiting: float
   blocked: float
 
-  def mean_staleness(self) -> float:
-    """The mean over batches."""
-    return sum(age * count for age, count in self.staleness.items()) / sum(self.staleness.values())
 
-
-class Clock:
-  """Jobs that share cores evenly.
-
-  Each goes on at min(threads, cores / jobs) times the speed that one core gives it.
-
-  Since all go on at one speed, the order in which they end is known from the work that each adds to
-  the work done when it starts.
-
-  Args:
-    cores: None for as many as there are jobs: each process has a device of its own.
-    threads: of a job, which two make twice as fast.
-  """
-
-  def __init__(self, cores: int | None = None, threads: int = 1) -> None:
-    self.now = 0.0
-    self._cores, self._threads = cores, threads
-    self._work, self._jobs, self._started = 0.0, [], itertools.count()
-
-  def start(self, who: int, cost: float) -> None:
-    """Begins a job of so many seconds."""
-    heapq.heappush(self._jobs, (self._work + cost, next(self._started), who))
-
-  def next(self) -> int:
-    """Goes on to the end of the job that ends next; returns who had it.
-
-    Of several that end at once it is the one begun first.
-    """
-    speed = 1.0 if self._cores is None else min(self._threads, self._cores / len(self._jobs))
-    end, _, who = heapq.heappop(self._jobs)
-    self.now += (end - self._work) / speed
-    self._work = end
-    return who
+def summary(staleness: dict[int, int]) -> dict[str, float]:
+  """Of {staleness: batches}: `staleness_mean`, `staleness_p95` and `staleness_max`."""
+  each = np.repeat(sorted(staleness), [staleness[age] for age in sorted(staleness)])
+  return {"staleness_mean": float(each.mean()),
+          "staleness_p95": int(each[int(0.95 * (len(each) - 1))]), "staleness_max": int(each[-1])}
 
 
 def simulate(costs: Costs, *, workers: int, queue_size: int = 16, reload_every: int = 100,
@@ -119,7 +89,7 @@ class _Simulation:
   def __init__(self, costs, workers, queue_size, reload_every, assist, cores):
     self._costs, self._workers, self._room = costs, workers, queue_size
     self._reload_every, self._assist = reload_every, assist
-    self._clock = Clock(cores, max(1, (cores or 1) // (1 + workers)))
+    self._clock, self._threads = Clock(cores), max(1, (cores or 1) // (1 + workers))
     self._step = self._published = 0
     # Steps of weights; (worker, step, since).
     self._queue, self._blocked = collections.deque(), collections.deque()
@@ -157,7 +127,7 @@ class _Simulation:
   def _craft(self, worker, delay=0.0):
     reload = self._costs.reload if self._weights.get(worker) != self._published else 0.0
     self._weights[worker] = self._published
-    self._clock.start(worker, delay + reload + self._costs.craft)
+    self._clock.start(worker, delay + reload + self._costs.craft, self._threads)
 
   def _crafted(self, worker):
     if len(self._queue) + (self._training is not None) < self._room:
@@ -175,9 +145,9 @@ class _Simulation:
                                 else 0.0)
     if self._queue:
       self._training = self._queue.popleft()
-      self._clock.start(TRAINER, cost)
+      self._clock.start(TRAINER, cost, self._threads)
     elif self._assist:
-      self._clock.start(TRAINER, self._costs.craft + cost)
+      self._clock.start(TRAINER, self._costs.craft + cost, self._threads)
     else:
       self._idle_since = self._clock.now
 

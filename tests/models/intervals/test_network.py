@@ -117,19 +117,60 @@ def test_bounds_have_gradients():
   assert all(float(tf.reduce_max(tf.abs(gradient))) > 0 for gradient in gradients)
 
 
+def branched():
+  """Two ways that meet, one of them through a network in the network."""
+  images = keras.Input((9, 8, 2))
+  inner = keras.Sequential([keras.Input((9, 8, 4)), LAYERS.MaxPooling2D(2), LAYERS.Flatten()])
+  x = LAYERS.Conv2D(4, 3, padding="same")(images)
+  y = LAYERS.Add()([x, LAYERS.Conv2D(4, 1, activation="relu")(x)])
+  both = LAYERS.Concatenate()([inner(y), LAYERS.GlobalAveragePooling2D()(x)])
+  return keras.Model(images, LAYERS.Dense(3)(both))
+
+
+def test_branches_and_networks_inside_of_networks_are_followed():
+  model, random = branched(), np.random.default_rng(4)
+  images = random.random((6, 9, 8, 2), np.float32)
+  labels = labels_of(model, images)
+  np.testing.assert_allclose(bounds(model, images, 0.0, labels, sound=False),
+                             margins_of(model(images), labels), atol=1e-5)
+  lower = bounds(model, images, 0.02, labels)
+  box = intervals.around(images, 0.02)
+  for _ in range(20):
+    point = np.where(random.random(images.shape) < 0.5, box.lower, box.upper)
+    assert (margins_of(model(point), labels) >= lower).all()
+  assert lower.max() > 0 or (lower > margins_of(model(images), labels) - 5).all()
+
+
+def test_without_a_dense_layer_at_the_end_margins_are_differences_of_logits():
+  model = keras.Sequential([keras.Input((4, 4, 1)), LAYERS.Conv2D(3, 2),
+                            LAYERS.GlobalAveragePooling2D()])
+  images = np.random.default_rng(5).random((6, 4, 4, 1), np.float32)
+  labels = labels_of(model, images)
+  last, box = intervals.hidden(model, intervals.around(images, 0.1), sound=True)
+  lower = intervals.margins(last, box, labels, sound=True).numpy()
+  assert last is None and (lower[np.arange(6), labels] == 0).all()
+  expected = np.take_along_axis(box.lower.numpy(), labels.numpy()[:, np.newaxis], 1) - box.upper
+  others = np.arange(3) != labels.numpy()[:, np.newaxis]
+  np.testing.assert_array_equal(lower[others], expected.numpy()[others])
+
+
 def test_what_has_no_bounds_is_named():
   images = keras.Input((4, 4, 1))
-  flat = LAYERS.Flatten()(images)
+  shared, flat = LAYERS.Dense(16), LAYERS.Flatten()(images)
   cases = {
       "'wavy' is a GaussianNoise, of which no bounds are known": keras.Sequential(
           [images, LAYERS.GaussianNoise(0.1, name="wavy"), LAYERS.Flatten(), LAYERS.Dense(2)]),
-      "activation of 'smooth' is 'tanh', accepted: relu or none": keras.Sequential(
-          [images, LAYERS.Flatten(), LAYERS.Dense(3, activation="tanh", name="smooth"),
+      "activation of 'bent' is 'gelu', accepted: linear, relu": keras.Sequential(
+          [images, LAYERS.Flatten(), LAYERS.Dense(3, activation="gelu", name="bent"),
            LAYERS.Dense(2)]),
-      "accepted: a dense one that gives logits": keras.Sequential(
-          [images, LAYERS.Flatten(), LAYERS.Dense(2, activation="softmax")]),
-      "accepted: one whose layers are a chain": keras.Model(
-          images, LAYERS.Dense(2)(LAYERS.Add()([LAYERS.Dense(3)(flat), LAYERS.Dense(3)(flat)])))}
+      "activation of 'last' is 'softmax'": keras.Sequential(
+          [images, LAYERS.Flatten(), LAYERS.Dense(2, activation="softmax", name="last")]),
+      "'half' is 'one that computes in float16', accepted: float32": keras.Sequential(
+          [images, LAYERS.Flatten(), LAYERS.Dense(2, dtype="float16", name="half")]),
+      "'both' is 'one that takes what no layer gives when it is first used'": keras.Model(
+          images, LAYERS.Dense(2)(LAYERS.Add(name="both")([shared(flat), shared(shared(flat))]))),
+      "'after' is 'one that takes what no layer gives": keras.Model(
+          images, LAYERS.Dense(2, name="after")(keras.ops.sum(images, (1, 2))))}
   for said, model in cases.items():
     assert said in error_of(lambda model=model: intervals.hidden(
         model, intervals.around(tf.zeros((1, 4, 4, 1)), 0.1), sound=True))
