@@ -80,8 +80,8 @@ def _compiled(model, epsilon, image_shape):
   theirs = isinstance(model, Foreign)
   network, own = (model.network, model.own) if theirs else (model, lambda images: images)
 
-  @tf.function(input_signature=[tf.TensorSpec([None, *image_shape], tf.float32),
-                                tf.TensorSpec([None], tf.int32)])
+  @tf.function(autograph=False, input_signature=[
+      tf.TensorSpec([None, *image_shape], tf.float32), tf.TensorSpec([None], tf.int32)])
   def look(images, labels):
     box = intervals.around(images, epsilon).map(own)
     margins = intervals.margins(*intervals.hidden(network, box, sound=True), labels, sound=True)

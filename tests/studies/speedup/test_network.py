@@ -16,8 +16,8 @@ def test_it_is_said_where_the_trainer_or_its_link_is_the_bottleneck():
   # 40 ms of crafting for a trainer that takes 5 ms and what it does besides: 8 workers at the most.
   assert [row["bottleneck"] for row in paper] == 3 * ["workers"] + 7 * ["trainer"]
   assert 6 < paper[3]["speedup"] < 8
-  # Looking after 512 of them takes half as long as a step.
-  assert paper[-1]["speedup"] < 0.8 * paper[3]["speedup"]
+  # Looking after 512 of them takes a sixth as long as a step.
+  assert paper[-1]["speedup"] < 0.9 * paper[3]["speedup"]
   assert paper[-1]["staleness_mean"] > paper[-2]["staleness_mean"] + 200
   fast = rows(data, "κ = 40, GPUs 10 times as fast", 10)
   # 64 nodes that fetch 13 MB each take 0.67 s at 10 Gb/s.

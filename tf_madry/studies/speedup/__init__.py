@@ -34,8 +34,10 @@ def findings(data: dict[str, Any], settings: dict[str, Any]) -> Findings:
   """As `study.Study` says."""
   parts = (here, devices, network)
   return Findings("Speed-up: Figure 9",
+                  # The paper's claims first.
+                  [claim for part in (devices, here, network) for claim in part.claims(data)],
                   *([one for part in parts for one in getattr(part, name)(data)]
-                    for name in ("claims", "tables", "figures")),
+                    for name in ("tables", "figures")),
                   {name: rows for part in parts for name, rows in part.records(data).items()},
                   [f"Costs and speeds are of {here.batches(data)}.",
                    *(note for part in parts for note in part.notes(data))])

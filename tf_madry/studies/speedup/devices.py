@@ -156,12 +156,13 @@ def notes(data: dict[str, Any]) -> Iterator[str]:
 
 def _speedups(data):
   figure, ((axis,),) = plots.grid(1, 1, width=6.6, height=3.6)
-  for (ratio, rows), line in zip(_cases(data), (":", "-"), strict=True):
+  for (ratio, rows), whose, line in zip(_cases(data), ("here", "paper"), (":", "-"), strict=True):
     for assist, colour in ((True, "tab:blue"), (False, "tab:orange")):
       axis.plot([1, *(workers + 1 for workers in WORKERS)],
                 [1, *(rows[workers, assist]["speedup"] for workers in WORKERS)], color=colour,
                 marker=".", linestyle=line,
-                label=f"ratio {ratio:.1f}, trainer {'assists' if assist else 'does not assist'}")
+                label=f"ratio {ratio:.1f} ({whose}), trainer\n"
+                      f"{'assists' if assist else 'does not assist'}")
   ends = [1, 2 * PAPER_RATIO]
   axis.plot(ends, ends, color="0.75", zorder=0, linewidth=4, label="linear")
   axis.plot(2, PAPER[2][1], "kv", label="paper, slightly below 2")

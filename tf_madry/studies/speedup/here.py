@@ -261,7 +261,8 @@ def _panel(axis, pairs, base, title):
                   color=colour, label=f"measured,\ntrainer {name}")
     axis.plot(workers, [other["examples_per_second"] / base for _, other in those], color=colour,
               linestyle=":", marker="x", label=f"simulated,\ntrainer {name}")
-    axis.set_xticks(workers)
-    axis.set_xlim(0.5, max(workers) + 0.5)
+  every = sorted({row["workers"] for row, other in pairs if other})
+  axis.set_xticks(every)
+  axis.set_xlim(0.5, max(every) + 0.5)
   axis.set_xlabel("workers")
   axis.set_title(title, fontsize=9)

@@ -11,10 +11,11 @@ from tf_madry.studies.output.findings import Claim, Figure, Table
 
 WORKERS = tuple(2**n for n in range(10))
 GIGABITS = (10, 100)
+LINES = dict(zip(GIGABITS, ("-", "--"), strict=True))  # of the figure
 LATENCY = 5e-4  # seconds of a call's way, which is Ray's own time for the most part: an assumption
 # What the trainer's thread does for a batch, for each worker in every step, and for a snapshot,
-# where it was not measured: seconds, of two quiet cores.
-ASSUMED = {"ingest": 1e-3, "watch": 5e-6, "publish": 1e-2}
+# where it was not measured: seconds, about what `benchmark cluster` finds on two cores.
+ASSUMED = {"ingest": 1e-3, "watch": 2e-6, "publish": 8e-3}
 RELOAD = 5e-3  # seconds of a worker to take over 13 MB, where it was not measured
 
 # "Over 5×" on 8 GPUs takes 9 minutes (§5), for 60,000 steps (§6): 45 ms a step with κ = 8 on one,
@@ -124,8 +125,9 @@ def figures(data: dict[str, Any]) -> Iterator[Figure]:
   """Speed and staleness by number of workers."""
   yield Figure("speedup_network",
                "Projected: workers on a cluster. Left speed-up against one device, right staleness: "
-               "the mean, and thinner above it the oldest batch. Lines of 100 Gb/s are dashed.",
-               lambda: _draw(data), "simulated, as the table beside it says")
+               "the mean, and thinner above it the oldest batch.",
+               lambda: _draw(data),
+               f"a projection, {cluster.Network.per_node} workers on a node, a device each")
 
 
 def records(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -157,7 +159,7 @@ def _draw(data):
   figure, (axes,) = plots.grid(1, 2, width=3.6, height=3.4)
   colours = dict(zip(data["network"]["cases"], plots.COLOURS, strict=False))
   for name, gigabits, by in _cases(data):
-    style = {"color": colours[name], "linestyle": "-" if gigabits == GIGABITS[0] else "--"}
+    style = {"color": colours[name], "linestyle": LINES[gigabits]}
     label = name.replace(", ", ",\n") if gigabits == GIGABITS[0] else None
     axes[0].plot(WORKERS, [by[workers]["speedup"] for workers in WORKERS], label=label, **style)
     for age, width in (("mean", 1.5), ("max", 0.6)):
@@ -171,5 +173,7 @@ def _draw(data):
     plots.log_ticks(axis.yaxis)
     axis.set_xlabel("workers")
     axis.set_ylabel(label)
+  for gigabits, line in LINES.items():
+    axes[0].plot([], [], color="0.5", linestyle=line, label=f"{gigabits} Gb/s")
   plots.legend_beside(figure, axes[0])
   return figure
