@@ -65,7 +65,7 @@ def test_others_models_are_bounded_as_they_are_called(tmp_path, ending):
   near, far = (bounds.certify(loaded, split, epsilon) for epsilon in (0.0, 0.3))
   assert near.certified_accuracy > 0.9 and far.certified_accuracy < near.natural_accuracy == 1
   # A pixel that moves by less than half a step of its bytes is the same byte.
-  assert bounds.certify(loaded, split, 0.4 / 255) .certified_accuracy == near.certified_accuracy
+  assert bounds.certify(loaded, split, 0.4 / 255).certified_accuracy == near.certified_accuracy
 
 
 def test_a_saved_model_has_no_layers_to_bound(tmp_path):

@@ -38,7 +38,7 @@ def test_every_study_draws_its_numbers_and_the_report_has_them(tmp_path, monkeyp
     found = results.load(out, name)
     report.draw(out, report.findings_of(out, name, found), found.settings)
   names = [os.path.basename(path) for path, _ in drawn]
-  assert len(names) == len(set(names)) == 3 + 1 + 2 + 2 + 1 + 4 + 2
+  assert len(names) == len(set(names)) == 3 + 1 + 2 + 2 + 1 + 4 + 4
   with open(tmp_path / "transfer.csv", encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 16
@@ -51,7 +51,7 @@ def test_every_study_draws_its_numbers_and_the_report_has_them(tmp_path, monkeyp
   text = (tmp_path / report.NAME).read_text()
   for said in ("## Attacker power", "## Transfer", "## Staleness", "## Reload", "## Take-off",
                "## Cycles", "(transfer.png)",
-               "(cycles_animated.gif)", "| 8 | 18 | 98.0%", "(speedup.png)",
+               "(cycles_animated.gif)", "| 8 | 18 | 98.0%", "(speedup.png)", "(speedup_network.png)",
                "600 steps of batch 128, 1.4 epochs", "## Not run",
                "`headline`"):
     assert said in text
