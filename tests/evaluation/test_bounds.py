@@ -32,7 +32,9 @@ def test_no_attack_takes_what_is_certified():
   assert result.certified_accuracy == certified.mean() <= attacked.adversarial_accuracy
   assert (stands | ~certified).all()
   assert result.certified_interval[0] < result.certified_accuracy < result.certified_interval[1]
-  assert bounds.certify(model, split, 1.0).certified_accuracy == 0
+  nothing = bounds.certify(model, split, 1.0)
+  assert nothing.certified_accuracy == 0
+  assert ["bounds widen" in " ".join(bounds.lines(each)) for each in (result, nothing)] == [False, True]
 
 
 def test_the_command_says_and_writes_what_is_proven(tmp_path, capsys):

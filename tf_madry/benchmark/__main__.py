@@ -1,6 +1,7 @@
-"""Runs the benchmarks named on the command line, all of them without any."""
+"""Runs the benchmarks named on the command line, without any all that are possible here."""
 
 import importlib
+import importlib.util
 
 from absl import flags
 
@@ -24,7 +25,8 @@ def main(names: list[str]) -> int:
   for name in names:
     require(name in BENCHMARKS, "benchmark", name, ", ".join(BENCHMARKS))
   cli.load_tensorflow()
-  for name in names or BENCHMARKS:
+  every = [name for name in BENCHMARKS if name != "cluster" or importlib.util.find_spec("ray")]
+  for name in names or every:
     benchmark = getattr(importlib.import_module(f"tf_madry.benchmark.{BENCHMARKS[name]}"), name)
     if name == "core":
       benchmark(list(map(int, sizes)), instances)

@@ -72,6 +72,11 @@ class Echo:
     random = np.random.default_rng(0)
     self._images = random.random((BATCH_SIZE, *IMAGE_SHAPE), np.float32)
 
+  def node(self) -> str:
+    """Where it is."""
+    import ray
+    return ray.get_runtime_context().get_node_id()
+
   def nothing(self) -> None:
     """Answers."""
 
@@ -93,11 +98,16 @@ def measure(address: str, rounds: int = 30) -> Handover:
   Args:
     address: of the cluster.
     rounds: how often each is timed, after one time that does not count.
+
+  Raises:
+    UserError: workers are on this process's own node.
   """
   from tf_madry.asynchronous.ray import cluster
   with cluster.joined(address):
     import ray
     actor = ray.remote(num_cpus=1)(Echo).remote()
+    apart = ray.get(actor.node.remote()) != ray.get_runtime_context().get_node_id()
+    require(apart, "cluster", address, "one whose workers are on another node than this process")
     weights = [np.zeros(weight.shape, np.float32) for weight in network.build().weights]
     times = [_round(ray, actor, weights) for _ in range(1 + rounds)][1:]
     message, batch, weights, ingest, publish = map(statistics.median, zip(*times, strict=True))

@@ -1,0 +1,25 @@
+"""What handing over costs on a cluster."""
+
+import re
+
+import pytest
+
+from tests.helpers.errors import error_of
+from tf_madry.benchmark import cluster
+
+
+def test_handing_over_is_measured_from_node_to_node(capsys):
+  pytest.importorskip("ray")
+  cluster.cluster(rounds=3)
+  output = capsys.readouterr().out
+  found = {what: float(value) for what, value in re.findall(r"^  (.*?)  +([\d.]+) ms$", output, re.M)}
+  assert len(found) == 6 and min(found.values()) >= 0, output
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch):
+  monkeypatch.setattr(cluster, "is_possible", lambda: False)
+
+  def begin():
+    with cluster.two_nodes(1):
+      pass
+  assert "accepted: nothing without Ray: pip install ray" in error_of(begin)
