@@ -10,6 +10,7 @@ from absl import flags
 
 from tf_madry import cli
 from tf_madry.errors import require
+from tf_madry.training import distributed
 
 cli.define_training_flags()
 flags.DEFINE_float("minutes", None, "make the run as long as fits into so many, start included, at "
@@ -25,6 +26,10 @@ def main() -> int:
   config = cli.training_config()
   stale = config.training.staleness or config.training.staleness_reload
   require(minutes is None or not stale, "minutes", minutes, "nothing when there is a staleness")
+  split = config.distribution.strategy != "none"
+  require(minutes is None or not split, "minutes", minutes, "nothing when there is a strategy")
+  if split:
+    return distributed.run(config, cli.load_tensorflow, resume=flags.FLAGS.resume)
   cli.load_tensorflow()
   from tf_madry.training import loop, pacing, staleness
   choose_steps = minutes and functools.partial(pacing.steps_within, minutes=minutes, began=began)

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from absl import app, flags
 
@@ -16,6 +17,7 @@ from tf_madry.errors import UserError
 from tf_madry.recipes import RECIPES
 from tf_madry.runtime import numerics, output, posix
 
+T = TypeVar("T")
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
 ERROR_CODE = 2
@@ -41,6 +43,15 @@ def define_training_flags() -> None:
   flags.DEFINE_integer("batch_size", None, "examples a step (paper: 128)")
   flags.DEFINE_float("learning_rate", None, "of Adam, its peak where it follows a schedule "
                      "(paper and challenge: 1e-4; others 1e-3)")
+  flags.DEFINE_integer("base_batch", None, "examples of the batch that --learning_rate is for, from "
+                       "which it grows with --batch_size (0: it does not)")
+  flags.DEFINE_enum("rate_scaling", None, settings.CHOICES["rate_scaling"],
+                    "as what it grows of batch_size / base_batch (linear; under Adam, sqrt)")
+  flags.DEFINE_float("warmup", None, "share of the steps over which it does (0)")
+  flags.DEFINE_enum("strategy", None, settings.STRATEGIES, "of tf.distribute, over whose devices a "
+                    "batch is split: all GPUs of this machine, or of the machines in TF_CONFIG (none)")
+  flags.DEFINE_integer("cpu_devices", None, "parts that the CPU counts as, to try --strategy "
+                       "mirrored without GPUs: nothing gets faster (0: off)")
   flags.DEFINE_integer("seed", None, "of initial weights, batches and random starts (0)")
   flags.DEFINE_string("dataset", None, "mnist, or tfds:NAME of an image classification set in "
                       "tensorflow-datasets")
@@ -130,13 +141,18 @@ def _fail(message):
   sys.exit(ERROR_CODE)
 
 
-def load_tensorflow(threads: int | None = None) -> None:
+def load_tensorflow(threads: int | None = None,
+                    choose_devices: Callable[[], T] = lambda: None) -> T:
   """Imports TensorFlow without its usual greetings; everything else it prints is passed on.
 
   Scripts call it once their flags are known to be good: it takes seconds.
 
   Args:
     threads: how many threads of the CPU it may use; None: as many as there are cores.
+    choose_devices: called before it has looked at its devices, when that can still be said.
+
+  Returns:
+    What `choose_devices` returned.
   """
   numerics.settle_environment()
   with _without_noise():
@@ -144,10 +160,12 @@ def load_tensorflow(threads: int | None = None) -> None:
     if threads:
       tf.config.threading.set_intra_op_parallelism_threads(threads)
       tf.config.threading.set_inter_op_parallelism_threads(threads)
+    chosen = choose_devices()
     tf.config.list_logical_devices()
     # An attack meets other models, and as images fall other batch sizes: that is no mistake.
     tf.get_logger().addFilter(
         lambda record: "triggered tf.function retracing" not in record.getMessage())
+  return chosen
 
 
 @contextlib.contextmanager

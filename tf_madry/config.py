@@ -8,7 +8,13 @@ import typing
 
 from tf_madry.errors import UserError, require
 from tf_madry.recipes import RECIPES, PartOfEpsilon
-from tf_madry.settings import AsyncConfig, AttackConfig, RunConfig, TrainingConfig
+from tf_madry.settings import (
+  AsyncConfig,
+  AttackConfig,
+  DistributionConfig,
+  RunConfig,
+  TrainingConfig,
+)
 
 # The challenge's config.json, key by key; None: known there, but of no use to training here.
 CHALLENGE_KEYS = {
@@ -28,6 +34,7 @@ class Config:
   attack: AttackConfig = dataclasses.field(default_factory=AttackConfig)
   training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
   run: RunConfig = dataclasses.field(default_factory=RunConfig)
+  distribution: DistributionConfig = dataclasses.field(default_factory=DistributionConfig)
   asynchronous: AsyncConfig = dataclasses.field(default_factory=AsyncConfig)
 
   def __post_init__(self):
@@ -36,6 +43,12 @@ class Config:
     require(not self.training.bounds or self.attack.epsilon < 0.5, "epsilon", self.attack.epsilon,
             "below 0.5 in a recipe that trains on interval bounds: from there on every pixel can "
             "be any")
+    stale = self.training.staleness or self.training.staleness_reload
+    for unsplit, why in ((self.training.replay, "in a recipe that replays its batches: what it "
+                          "carries from epoch to epoch is on one device"),
+                         (stale, "with a staleness, which is simulated on one device")):
+      require(not unsplit or self.distribution.strategy == "none", "strategy",
+              self.distribution.strategy, f"none {why}")
 
   @property
   def evaluation_attack(self) -> AttackConfig:
@@ -45,6 +58,14 @@ class Config:
     taken; the rest is the paper's (§6).
     """
     return AttackConfig(epsilon=self.attack.epsilon) if self.training.replay else self.attack
+
+  def has_line(self, step: int) -> bool:
+    """Whether there is a line of progress and of metrics.jsonl after that many steps."""
+    return step % self.run.log_every == 0 or step == self.training.steps
+
+  def logs_after(self, step: int) -> bool:
+    """Whether anything is logged after that many steps."""
+    return self.has_line(step) or step % self.run.summary_every == 0
 
   @classmethod
   def from_values(cls, values: dict) -> "Config":
@@ -74,17 +95,19 @@ class Config:
     """The settings that decide the weights after a given number of steps, flat.
 
     `steps` is not one of them where nothing follows a schedule: such a run may be made longer.
-    `recipe` is only the name of a set of them. Who crafts how much is no setting of the experiment
-    either: it has to fit the machine.
+    `recipe` is only the name of a set of them. Which devices there are, and who crafts how much, is
+    no setting of the experiment either: it has to fit the machine.
     """
-    free = {"recipe", *dataclasses.asdict(self.run), *dataclasses.asdict(self.asynchronous)}
-    if self.training.schedule == "constant" and not self.training.ramp:
+    free = {"recipe", *(name for part in (self.run, self.distribution, self.asynchronous)
+                        for name in dataclasses.asdict(part))}
+    training = self.training
+    if training.schedule == "constant" and not training.ramp and not training.warmup:
       free.add("steps")
     return {name: value for name, value in self.values().items() if name not in free}
 
 
 PARTS = {"attack": AttackConfig, "training": TrainingConfig, "run": RunConfig,
-         "asynchronous": AsyncConfig}
+         "distribution": DistributionConfig, "asynchronous": AsyncConfig}
 METHOD = {field.name for field in dataclasses.fields(TrainingConfig) if "method" in field.metadata}
 FIELDS = {field.name: (part, typing.get_type_hints(cls)[field.name])
           for part, cls in PARTS.items() for field in dataclasses.fields(cls)}

@@ -1,6 +1,7 @@
 """The settings of a run: frozen dataclasses, one a concern, that check what they are given."""
 
 import dataclasses
+import math
 import typing
 
 from tf_madry.errors import require
@@ -48,7 +49,8 @@ def _method(default):
 
 CHOICES = {"reduction": ("mean", "sum"),
            "initialization": ("challenge", "he", "threshold", "interval"),
-           "schedule": ("constant", "linear", "late"), "precision": ("float32", "bfloat16")}
+           "schedule": ("constant", "linear", "late"), "precision": ("float32", "bfloat16"),
+           "rate_scaling": ("linear", "sqrt")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,14 @@ class TrainingConfig:
   batch_size: int = 128  # §6
   # Of Adam. The paper gives none; this is that of the challenge's code, which it builds on.
   learning_rate: float = 1e-4
+  # The batch that the rate is for; with a larger one, the rate is larger. 0: as it is given.
+  base_batch: int = 0
+  # By which power of batch_size / base_batch: "linear" (Goyal et al. 2017, for SGD), or "sqrt", its
+  # root, which keeps the noise of Adam's updates as it was (Malladi et al. 2022).
+  rate_scaling: str = "linear"
+  # Share of the steps over which the rate grows from that of `base_batch` to that of the batch
+  # (Goyal et al. 2017: 5 epochs of 90).
+  warmup: float = 0.0
   reduction: str = _method("mean")  # of the loss over the batch; the challenge sums
   initialization: str = _method("challenge")  # of the weights, see `network.build`
   # Of the learning rate; "linear": up over the first tenth of the steps, then down to 0; "late": up
@@ -109,6 +119,7 @@ class TrainingConfig:
     for name, least, accepted in (
         ("steps", 1, "a whole number, at least 1"),
         ("batch_size", 1, "a whole number of examples, at least 1"),
+        ("base_batch", 0, "a whole number of examples, 0 for none"),
         ("candidates", 1, "a whole number of batches, at least 1"),
         ("lead", 0, "a whole number of steps, at least 0"),
         ("staleness", 0, "a whole number of steps, at least 0"),
@@ -117,6 +128,8 @@ class TrainingConfig:
     for name in ("learning_rate", "margin"):
       require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "a number above 0")
     require(0 <= self.ramp < 1, "ramp", self.ramp, "a share of the steps, from 0 to below 1")
+    require(0 <= self.warmup < 1, "warmup", self.warmup, "a share of the steps, from 0 to below 1")
+    require(self.base_batch or not self.warmup, "warmup", self.warmup, "0 without a base_batch")
     require(0 <= self.averaging < 1, "averaging", self.averaging, "a decay, from 0 to below 1")
     require(0 <= self.seed < 2**28, "seed", self.seed, f"a whole number from 0 to {2**28 - 1}")
 
@@ -141,6 +154,12 @@ class TrainingConfig:
     """Examples that a step draws from the training set."""
     return self.candidates * self.batch_size
 
+  @property
+  def rate_scale(self) -> float:
+    """How many times the learning rate of `base_batch` that of the batch is."""
+    scale = self.batch_size / self.base_batch if self.base_batch else 1.0
+    return math.sqrt(scale) if self.rate_scaling == "sqrt" else scale
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -158,6 +177,26 @@ class RunConfig:
       require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number, at least 1")
     require(self.eval_every >= 0, "eval_every", self.eval_every,
             "a whole number of steps, 0 for never")
+
+
+STRATEGIES = ("none", "mirrored", "multiworker")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistributionConfig:
+  """Over which devices a batch is split (§7); the weights are the same, but for rounding."""
+
+  # Of tf.distribute: "mirrored", the GPUs of this machine; "multiworker", those of all machines in
+  # TF_CONFIG.
+  strategy: str = "none"
+  cpu_devices: int = 0  # parts that the CPU counts as, to try "mirrored" without GPUs; 0: off
+
+  def __post_init__(self):
+    require(self.strategy in STRATEGIES, "strategy", self.strategy, ", ".join(STRATEGIES))
+    require(self.cpu_devices >= 0, "cpu_devices", self.cpu_devices,
+            "a whole number of devices, 0 for off")
+    require(self.strategy == "mirrored" or not self.cpu_devices, "cpu_devices", self.cpu_devices,
+            "0 unless the strategy is mirrored")
 
 
 RELOAD_FROM = ("checkpoint", "memory")

@@ -35,6 +35,9 @@ def run(config: Config, *, resume: bool = True) -> int:
     UserError: as `loop.train`; a recipe that has no use for workers; devices that there are not.
   """
   training, workers = config.training, config.asynchronous.workers
+  strategy = config.distribution.strategy
+  require(strategy == "none", "strategy", strategy,
+          "none in async_train.py, whose trainer is one device; train.py splits batches")
   require(not training.staleness, "staleness", training.staleness,
           "0 in async_train.py, which measures it; train.py simulates it")
   require(not training.staleness_reload, "staleness_reload", training.staleness_reload,
@@ -76,5 +79,4 @@ def _cluster(settings):
 def _ray_pool(config):
   from tf_madry import datasets
   from tf_madry.asynchronous.ray.pool import RayPool
-  from tf_madry.asynchronous.ray.worker import digest
-  return functools.partial(RayPool, data=digest(datasets.load(config.training.dataset)))
+  return functools.partial(RayPool, data=datasets.load(config.training.dataset).digest)

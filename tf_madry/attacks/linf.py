@@ -14,10 +14,27 @@ def ball(images: tf.Tensor, epsilon: tf.Tensor | float) -> tuple[tf.Tensor, tf.T
   return tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, 1.0)
 
 
-def random_point(images: tf.Tensor, radius: tf.Tensor | float, key: tf.Tensor) -> tf.Tensor:
-  """Moves every pixel by a uniform random number in [-radius, radius] (not yet projected)."""
-  return images + radius * tf.random.stateless_uniform(tf.shape(images), key, -1.0, 1.0,
-                                                       images.dtype)
+def random_point(images: tf.Tensor, radius: tf.Tensor | float, key: tf.Tensor,
+                 place: tuple[int, int] | None = None) -> tf.Tensor:
+  """Moves every pixel by a uniform random number in [-radius, radius] (not yet projected).
+
+  Args:
+    images: float32 [n, …].
+    radius: of the ball.
+    key: see `seeds.key`.
+    place: (first, total) where the images are part of a batch of `total`, from number `first` on:
+      they move as they do where the batch is whole.
+  """
+  shape = tf.shape(images)
+  if place is None:
+    return images + radius * _uniform(shape, key, images.dtype)
+  first, total = place
+  whole = _uniform(tf.concat([[total], shape[1:]], 0), key, images.dtype)
+  return images + radius * whole[first:first + shape[0]]
+
+
+def _uniform(shape, key, dtype):
+  return tf.random.stateless_uniform(shape, key, -1.0, 1.0, dtype)
 
 
 def project(images: tf.Tensor, bounds: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

@@ -20,7 +20,8 @@ from tf_madry.settings import check_attack, default_alpha
 
 def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor, *, loss: Loss,
              k: tf.Tensor, epsilon: tf.Tensor, alpha: tf.Tensor, random_start: bool = True,
-             targets: tf.Tensor | None = None) -> tf.Tensor:
+             targets: tf.Tensor | None = None,
+             place: tuple[int, int] | None = None) -> tf.Tensor:
   """k steps of Eq. 5: the inner maximum of Eq. 6.
 
   To be called inside a `tf.function` (training does) or as `maximise_compiled`. Numbers are
@@ -37,13 +38,16 @@ def maximise(model: Model, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor,
     alpha: size of a step, in the same units; or [k], a size for each step.
     random_start: whether to begin at a random point of the ball, or at the image.
     targets: int32 [batch], for a targeted loss only.
+    place: of the images in the batch that they are a part of, see `linf.random_point`.
 
   Returns:
     float32 adversarial images, of the shape of `images`.
   """
   bounds = linf.ball(images, epsilon)
   aim = (labels,) if targets is None else (labels, targets)
-  x = linf.project(linf.random_point(images, epsilon, key), bounds) if random_start else images
+  x = images
+  if random_start:
+    x = linf.project(linf.random_point(images, epsilon, key, place), bounds)
   for step_size in tf.broadcast_to(alpha, [k]):
     gradient, *_ = differentiate(model, loss, x, aim)
     x = linf.project(x + step_size * tf.sign(gradient), bounds)

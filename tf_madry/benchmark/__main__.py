@@ -10,7 +10,7 @@ from tf_madry.errors import require
 
 # The module of each.
 BENCHMARKS = {"core": "core", "loop": "runs", "queue": "transport", "weights": "transport",
-              "cluster": "cluster", "asynchronous": "runs"}
+              "cluster": "cluster", "asynchronous": "runs", "devices": "devices"}
 
 flags.DEFINE_list("batch_sizes", ["128"], "of core: images a step")
 flags.DEFINE_integer("instances", 5, "of core: how often each step is built and compiled")

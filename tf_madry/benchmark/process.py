@@ -3,6 +3,7 @@
 from tf_madry import cli
 from tf_madry import config as configs
 from tf_madry.asynchronous.run import run
+from tf_madry.training import distributed
 
 
 def main(arguments: list[str]) -> int:
@@ -11,6 +12,8 @@ def main(arguments: list[str]) -> int:
   config, _ = configs.resolve({}, path=path)
   if name == "async_train.py":
     return run(config)
+  if config.distribution.strategy != "none":
+    return distributed.run(config, cli.load_tensorflow)
   cli.load_tensorflow()
   from tf_madry.training import loop
   try:

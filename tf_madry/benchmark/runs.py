@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +89,7 @@ class Run(NamedTuple):
 
 
 def training_run(script: str, steps: int, workers: int = 0, program: Sequence[str] = PROGRAM,
-                 **settings) -> Run:
+                 environments: Sequence[Mapping[str, str]] = ({},), **settings) -> Run:
   """Trains for as long as it takes to see so many steps with all workers at work.
 
   What comes before, compiling and the start of the workers, is left out.
@@ -99,6 +99,7 @@ def training_run(script: str, steps: int, workers: int = 0, program: Sequence[st
     steps: that are measured.
     workers: of async_train.py.
     program: what Python runs.
+    environments: variables of the process that is looked at, and of each that trains with it.
     settings: fields of the config.
 
   Raises:
@@ -107,8 +108,9 @@ def training_run(script: str, steps: int, workers: int = 0, program: Sequence[st
   settings |= {"log_every": 10, "checkpoint_every": 10**9, "steps": 10**6}
   settings |= {"workers": workers} if script == "async_train.py" else {}
   with tempfile.TemporaryDirectory() as folder:
-    process = _started(script, folder, program, settings, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True)
+    process, *others = (
+        _started(script, folder, program, settings, env=os.environ | more, text=True,
+                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for more in environments)
     try:
       rows = []
       while not rows or rows[-1]["step"] - rows[0]["step"] < steps:
@@ -120,7 +122,9 @@ def training_run(script: str, steps: int, workers: int = 0, program: Sequence[st
       process.send_signal(signal.SIGINT)
       process.communicate(timeout=PATIENCE)
     finally:
-      process.kill()
+      for one in (process, *others):
+        one.kill()
+        one.communicate()
   return Run(rows[-1]["step"] - rows[0]["step"], rows[-1]["time"] - rows[0]["time"], rows[1:])
 
 

@@ -12,7 +12,7 @@ from tf_madry.datasets import Dataset, as_float
 from tf_madry.models import intervals
 from tf_madry.runtime.graphs import acyclic, compiled
 from tf_madry.training.learner import Learner
-from tf_madry.training.stepper import StepResult
+from tf_madry.training.stepper import Part, StepResult
 
 # Of all gradients together. While ε rises, some batches' bounds are far out.
 LARGEST_NORM = 10.0
@@ -55,23 +55,35 @@ class BoundsStep:
 
   def run(self, indices: tf.Tensor, step: tf.Tensor) -> StepResult:
     """As in `Step`: `accuracy` is the share that the bounds prove, `images` are natural."""
-    # Once ε has risen, the natural images are not looked at: a third of the work.
-    rising = float(self._learner.schedule.done(step)) < self._learner.config.training.ramp
-    return self._compiled(indices, step, rising)
+    return self._compiled(indices, step, self.phase(step))
 
   def _run(self, indices, step, rising):
-    learner, training = self._learner, self._learner.config.training
+    result, gradients = self.gradients(indices, step, rising)
+    self.update(gradients, step)
+    return result
+
+  def phase(self, step: tf.Tensor) -> bool:
+    """Whether ε is rising: afterwards the natural images are not looked at, a third of the work."""
+    return float(self._learner.schedule.done(step)) < self._learner.config.training.ramp
+
+  def gradients(self, indices: tf.Tensor, step: tf.Tensor, phase: bool,
+                part: Part | None = None) -> tuple[StepResult, list[tf.Tensor]]:
+    """As in `DivisibleStep`; gradients by all weights but those of the first layer."""
+    learner = self._learner
     learner.copies.follow()
-    images, labels = learner.batch(indices)
-    done = learner.schedule.done(step)
-    part = learner.schedule.part_of_epsilon(done)
-    weight = part / training.margin if rising else None
-    loss, accuracy, gradients = self._differentiate(images, labels, part, weight)
+    images, labels = learner.batch(part.of(indices) if part else indices)
+    radius = learner.schedule.part_of_epsilon(learner.schedule.done(step))
+    weight = radius / learner.config.training.margin if phase else None
+    loss, accuracy, gradients = self._differentiate(images, labels, radius, weight)
+    return StepResult(loss, accuracy, images, labels), gradients
+
+  def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> None:
+    """As in `DivisibleStep`: a step of Adam, the gradients' norm clipped."""
+    learner = self._learner
     gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_NORM)
     first = learner.trained.layers[1].trainable_variables
-    learner.update([*map(tf.zeros_like, first), *gradients], done)
+    learner.update([*map(tf.zeros_like, first), *gradients], learner.schedule.done(step))
     learner.copies.average(step)
-    return StepResult(loss, accuracy, images, labels)
 
   def _gradients(self, images, labels, part, weight):
     """(loss, certified share, gradients by all weights but those of the first layer), at that part

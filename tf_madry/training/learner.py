@@ -25,6 +25,7 @@ class Learner:
 
   Attributes:
     config: as given, but for the number of steps where that was changed by `take`.
+    dataset: as given.
     image_shape: (height, width, channels).
     num_classes: number of logits.
     num_examples: to train on.
@@ -34,7 +35,7 @@ class Learner:
   """
 
   def __init__(self, config: Config, dataset: datasets.Dataset):
-    self.config, self.schedule = config, Schedule(config.training)
+    self.config, self.schedule, self.dataset = config, Schedule(config.training), dataset
     self.image_shape, self.num_classes = dataset.image_shape, dataset.num_classes
     self.num_examples = len(dataset.train)
     self.copies = Copies(config, dataset.image_shape, dataset.num_classes)
@@ -54,6 +55,18 @@ class Learner:
   def trained(self) -> keras.Model:
     """The copy whose weights the optimizer moves."""
     return self.copies.trained
+
+  def twin(self, device: str) -> "Learner":
+    """Another one of the same run, all of it on another device."""
+    with tf.device(device):
+      twin = Learner(self.config, self.dataset)
+    twin.follow(self)
+    return twin
+
+  def follow(self, other: "Learner") -> None:
+    """Takes over the state of another one."""
+    for ours, theirs in zip(self.variables().values(), other.variables().values(), strict=True):
+      ours.assign(theirs.numpy())
 
   def take(self, steps: int) -> None:
     """Changes how many steps the run, with its schedules, is to take."""

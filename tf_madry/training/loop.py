@@ -121,7 +121,7 @@ class _Run:
   def _do(self, step):
     """Does a step, looks at its loss, and logs it where that is due."""
     learner, done = self._learner, step + 1
-    logs = self._progress.is_due(done)
+    logs = self._config.logs_after(done)
     # Natural accuracy costs a forward pass of its own, and has to be of the same weights as the
     # other numbers: those before the update. Where steps compute with other weights than the result
     # has, all are of the result, after the update.
@@ -150,6 +150,8 @@ class _Run:
         if self._stop.signum:
           self._end(step)
     except StepperError as error:
+      if self._stop.signum:  # and whoever the stepper works with has stopped before
+        self._end(step)
       self._save(step)
       raise StepperError(f"{error}; saved after step {step:,}") from error
     return result

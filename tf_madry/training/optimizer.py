@@ -1,5 +1,7 @@
 """Adam in one pass over the weights."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -16,6 +18,20 @@ class Adam(keras.optimizers.Adam):
   def __init__(self, *args: object, **kwargs: object) -> None:
     with numerics.floatx():  # the type of the variable that holds the rate
       super().__init__(*args, **kwargs)
+
+  def apply(self, grads: Sequence[tf.Tensor],
+            trainable_variables: Sequence[tf.Variable] | None = None) -> None:
+    """Updates these variables (None: all that it was built with).
+
+    In a replica of `tf.distribute` too: Keras would sum the gradients of all replicas, which have
+    been summed.
+    """
+    if not self.built:
+      self.build(trainable_variables)
+    variables = self._trainable_variables if trainable_variables is None else trainable_variables
+    for gradient, variable in zip(grads, variables, strict=True):
+      self.update_step(gradient, variable, self.learning_rate)
+    self.iterations.assign_add(1)
 
   def update_step(self, gradient: tf.Tensor, variable: tf.Variable,
                   learning_rate: tf.Tensor) -> None:

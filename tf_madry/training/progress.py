@@ -89,13 +89,6 @@ class Progress:
       self.say(f"{steps:,} steps{here} will take about {duration(total)} (extrapolated from "
                f"{self._timed_steps} steps; compiling left out)")
 
-  def is_due(self, step: int) -> bool:
-    """Whether anything is logged after that many steps."""
-    return self._is_line(step) or step % self.config.run.summary_every == 0
-
-  def _is_line(self, step):
-    return step % self.config.run.log_every == 0 or step == self.config.training.steps
-
   def report(self, step: int, values: dict[str, object], images: tf.Tensor) -> bool:
     """Logs the values of a step, where due: to the terminal, metrics.jsonl and TensorBoard.
 
@@ -108,7 +101,7 @@ class Progress:
     Returns:
       Whether a line of metrics.jsonl was written.
     """
-    if line := self._is_line(step):
+    if line := self.config.has_line(step):
       speed = self._steps / self._seconds if self._steps else None
       self._steps = self._seconds = 0
       per_second = speed and round(speed * self.config.training.batch_size, 1)

@@ -81,10 +81,14 @@ def save(learner: Learner, stepper: Stepper, step: int, elapsed: float) -> None:
   checkpoints.save(run.model_dir, step, learner.config, arrays, keep=run.keep)
 
 
+def versions() -> dict[str, str]:
+  """{name: version} of what a run runs with."""
+  return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
+          "tf_madry": tf_madry.__version__}
+
+
 def write_config(config: Config) -> None:
   """Writes config.json: the effective config, and what it ran with."""
-  versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
-              "tf_madry": tf_madry.__version__}
   path = os.path.join(config.run.model_dir, "config.json")
   with files.output("config", path) as file:
-    file.write(json.dumps(config.values() | {"versions": versions}, indent=2).encode() + b"\n")
+    file.write(json.dumps(config.values() | {"versions": versions()}, indent=2).encode() + b"\n")

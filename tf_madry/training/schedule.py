@@ -25,7 +25,10 @@ class Schedule:
 
   def learning_rate(self, done: tf.Tensor) -> tf.Tensor:
     """The learning rate when that share has been done."""
-    return rate(self._config.schedule, self._config.learning_rate, done)
+    config = self._config
+    of_base = rate(config.schedule, config.learning_rate, done)
+    scale = config.rate_scale
+    return of_base if scale == 1 else of_base * growth(scale, config.warmup, done)
 
   def part_of_epsilon(self, done: tf.Tensor) -> tf.Tensor:
     """The radius of the ball that is trained in, in units of ε, when that share has been done."""
@@ -46,6 +49,12 @@ def rate(schedule: str, peak: float, done: tf.Tensor) -> tf.Tensor:
   return peak * tf.minimum(tf.minimum(done / risen, (1 - done) / (1 - falls)), 1.0)
 
 
+def growth(scale: float, warmup: float, done: tf.Tensor) -> tf.Tensor:
+  """What a larger batch multiplies the rate with: `scale`, to which it rises from 1 over the first
+  `warmup` of a run (Goyal et al. 2017, §2.2)."""
+  return 1.0 + (scale - 1.0) * ramp(warmup, done)
+
+
 def ramp(share: float, done: tf.Tensor) -> tf.Tensor:
-  """The part of its final value that ε has: rises from 0 to 1 over the first `share` of a run."""
+  """Rises from 0 to 1 over the first `share` of a run: the part of its final value that ε has."""
   return tf.minimum(1.0, done / share) if share else tf.constant(1.0)

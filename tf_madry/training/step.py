@@ -9,7 +9,7 @@ from tf_madry.checkpoints import Checkpoint
 from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import compiled
 from tf_madry.training.learner import Learner
-from tf_madry.training.stepper import StepResult
+from tf_madry.training.stepper import Part, StepResult
 
 
 class AdversarialStep:
@@ -29,38 +29,49 @@ class AdversarialStep:
     self.run, self.craft, self.learn = map(compiled, (self._run, self._craft, self._learn))
 
   def _run(self, indices, step):
-    images, labels = self._craft(indices, step)
-    return self._minimise(images, labels, step)
+    result, gradients = self.gradients(indices, step)
+    self.update(gradients, step)
+    return result
 
-  def _craft(self, indices, step):
+  def phase(self, step: tf.Tensor) -> None:
+    """All steps are alike."""
+
+  def gradients(self, indices: tf.Tensor, step: tf.Tensor, phase: None = None,
+                part: Part | None = None) -> tuple[StepResult, list[tf.Tensor]]:
+    """As in `DivisibleStep`."""
+    images, labels = self._craft(indices, step, part)
+    result, _, gradients = self._learner.differentiate(images, labels)
+    return result, gradients
+
+  def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> None:
+    """As in `DivisibleStep`: a step of Adam."""
+    self._learner.update(gradients, self._learner.schedule.done(step))
+    self._learner.copies.average(step)
+
+  def _craft(self, indices, step, part=None):
     self._learner.copies.follow()
-    images, labels = self._learner.batch(indices)
-    return self._maximise(images, labels, step), labels
+    images, labels = self._learner.batch(part.of(indices) if part else indices)
+    return self._maximise(images, labels, step, part), labels
 
   def _learn(self, images, labels, step):
     self._learner.copies.follow()
-    return self._minimise(images, labels, step)
+    result, _, gradients = self._learner.differentiate(images, labels)
+    self.update(gradients, step)
+    return result
 
-  def _maximise(self, images, labels, step):
+  def _maximise(self, images, labels, step, part):
     """x + δ: the adversarial images for the current weights (Eq. 5)."""
     learner = self._learner
     training, attack = learner.config.training, learner.config.attack
     if not training.adversarial:
       return images
-    part = learner.schedule.part_of_epsilon(learner.schedule.done(step))
-    epsilon, alpha = tf.unstack(part * tf.constant([attack.epsilon, attack.step_size], tf.float32))
+    ramp = learner.schedule.part_of_epsilon(learner.schedule.done(step))
+    epsilon, alpha = tf.unstack(ramp * tf.constant([attack.epsilon, attack.step_size], tf.float32))
     key = seeds.key(training.seed, step, "random start")
     return pgd.maximise(learner.copies.computing, images, labels, key, loss=LOSSES[attack.loss],
                         k=tf.constant(attack.k), epsilon=epsilon, alpha=alpha,
-                        random_start=attack.random_start)
-
-  def _minimise(self, images, labels, step):
-    """One step of Adam against the gradient of the loss on these images."""
-    learner = self._learner
-    result, _, gradients = learner.differentiate(images, labels)
-    learner.update(gradients, learner.schedule.done(step))
-    learner.copies.average(step)
-    return result
+                        random_start=attack.random_start,
+                        place=part and (part.first, part.total))
 
   def report(self, result: StepResult) -> dict[str, object]:
     """Nothing besides what every run logs."""

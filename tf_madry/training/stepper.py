@@ -6,6 +6,8 @@ they do with a batch: adversarial training (`step.py`), replays of a batch (`rep
 bounds (`bounds.py`).
 """
 
+import itertools
+from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +30,29 @@ class StepResult(NamedTuple):
   labels: tf.Tensor
 
 
+class Part(NamedTuple):
+  """Some of a batch's examples: those from number `first` on and before number `last`."""
+
+  first: int
+  last: int
+  total: int
+
+  @classmethod
+  def shares(cls, total: int, number: int) -> "list[Part]":
+    """A batch in so many parts, of which none is larger than another by more than an example."""
+    borders = [total * share // number for share in range(number + 1)]
+    return [cls(first, last, total) for first, last in itertools.pairwise(borders)]
+
+  def of(self, batch: tf.Tensor) -> tf.Tensor:
+    """This part of a tensor [total, …]."""
+    return batch[self.first:self.last]
+
+  @property
+  def weight(self) -> float:
+    """The share of the batch that it is."""
+    return (self.last - self.first) / self.total
+
+
 class Step(Protocol):
   """One training step on one batch, compiled."""
 
@@ -42,6 +67,23 @@ class Step(Protocol):
 
   def restore(self, checkpoint: Checkpoint) -> None:
     """Goes on from a checkpoint."""
+
+
+class DivisibleStep(Step, Protocol):
+  """A step in two halves; between them replicas sum their gradients, see `replicas.py`."""
+
+  def phase(self, step: tf.Tensor) -> Hashable:
+    """What steps are compiled for: those of another phase are compiled anew."""
+
+  def gradients(self, indices: tf.Tensor, step: tf.Tensor, phase: Hashable,
+                part: Part | None) -> tuple[StepResult, list[tf.Tensor]]:
+    """The first half: what the step is to a part of its batch (None: to all), and the gradients.
+
+    Both are as if the part were a batch; what is random about its examples is as in the whole.
+    """
+
+  def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> None:
+    """The second half: moves the weights by the gradients of the whole batch."""
 
 
 class Stepper(Protocol):

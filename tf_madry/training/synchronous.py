@@ -1,5 +1,7 @@
 """The ordinary stepper: one process crafts a batch, then trains on it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -22,10 +24,16 @@ def step_of(learner: Learner) -> Step:
 
 
 class Synchronous:
-  """The `Stepper` that does the recipe's step on one batch after the other."""
+  """The `Stepper` that does the recipe's step on one batch after the other.
 
-  def __init__(self, learner: Learner, batches: Batches):
-    self._step, self._batches, self._tickets = step_of(learner), batches, Tickets()
+  Args:
+    learner, batches: of the run.
+    make_step: called with the learner.
+  """
+
+  def __init__(self, learner: Learner, batches: Batches,
+               make_step: Callable[[Learner], Step] | None = None):
+    self._step, self._batches, self._tickets = (make_step or step_of)(learner), batches, Tickets()
 
   def __call__(self, step: int) -> StepResult:
     """Does training step `step` (from 0)."""

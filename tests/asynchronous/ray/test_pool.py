@@ -30,7 +30,7 @@ def nodes():
 
 def train(config, data=None):
   """Trains with workers on the cluster that this process has joined."""
-  make_pool = functools.partial(pool.RayPool, data=data or worker.digest(datasets.load()))
+  make_pool = functools.partial(pool.RayPool, data=data or datasets.load().digest)
   return loop.train(
     config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=make_pool)
   )

@@ -51,7 +51,7 @@ class RayPool:
     config: of the run.
     image_shape: (height, width, channels).
     weight_shapes: of the weights that are published, by name.
-    data: digest of the trainer's data, see `worker.digest`.
+    data: digest of the trainer's data, see `Dataset`.
   """
 
   def __init__(self, config: Config, image_shape: tuple[int, ...],

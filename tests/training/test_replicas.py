@@ -1,0 +1,45 @@
+"""A batch that is split over replicas trains as one that is not."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers import replicas as driver
+from tests.helpers.processes import ROOT
+from tests.helpers.training import arrays, rows
+from tf_madry.training import loop
+from tf_madry.training.stepper import Part
+
+
+def weights(model_dir):
+  found = arrays(model_dir)
+  assert found["step"] == driver.STEPS
+  return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs")
+  command = [sys.executable, "-m", "tests.helpers.replicas", str(folder)]
+  subprocess.run(command, cwd=ROOT, check=True)
+  loop.train(driver.config(str(folder / "alone")))
+  return folder
+
+
+@pytest.mark.parametrize("name", ["1", "2", "3", "resumed"])
+def test_the_weights_are_those_of_one_device(runs, name):
+  ours, theirs = weights(runs / name), weights(runs / "alone")
+  assert ours.keys() == theirs.keys()
+  for key, array in theirs.items():
+    np.testing.assert_allclose(ours[key], array, atol=1e-4, err_msg=key)
+  kept = [{key: row[key] for key in ("step", "split", "adversarial_accuracy", "natural_accuracy")} for row in rows(runs / name)]
+  assert kept == [{key: row[key] for key in kept[0]} for row in rows(runs / "alone") if row["step"] > driver.STOP or name != "resumed"]
+
+
+def test_shares_are_whole_and_even():
+  parts = Part.shares(128, 3)
+  assert [(part.first, part.last) for part in parts] == [(0, 42), (42, 85), (85, 128)]
+  assert sum(part.weight for part in parts) == pytest.approx(1)
+  assert parts[1].of(np.arange(128)).tolist() == list(range(42, 85))
