@@ -108,6 +108,19 @@ def test_only_settings_that_change_the_weights_are_the_experiment():
     assert config.experiment() != other.experiment(), name
 
 
+def test_devices_are_no_part_of_the_experiment_and_steps_are_of_one_that_warms_up():
+  one, many = configs.resolve({})[0], configs.resolve({"strategy": "mirrored", "cpu_devices": 2})[0]
+  assert one.experiment() == many.experiment()
+  assert "steps" not in one.experiment()
+  assert "steps" in configs.resolve({"base_batch": 64, "warmup": 0.1})[0].experiment()
+
+
+@pytest.mark.parametrize(("recipe", "given"), [("fast", {}), ("paper", {"staleness": 2}), ("paper", {"staleness_reload": 2})])
+def test_what_cannot_be_split_is_refused_by_name(recipe, given):
+  with pytest.raises(UserError, match=r"strategy is 'mirrored', accepted: none (in a recipe that replays|with a staleness)"):
+    configs.resolve({"strategy": "mirrored", **given}, recipe)
+
+
 @pytest.mark.parametrize(("name", "value", "accepted"), [
     ("k", 0, "at least 1"), ("epsilon", -0.1, "from 0 to 1"), ("epsilon", 1.1, "from 0 to 1"),
     ("epsilon", float("nan"), "from 0 to 1"), ("alpha", 0.0, "above 0"), ("alpha", float("inf"), "above 0"),
@@ -115,6 +128,9 @@ def test_only_settings_that_change_the_weights_are_the_experiment():
     ("lead", -1, "at least 0"), ("lead", 1, "0 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
     ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, quick, challenge, fast"), ("seed", -1, "from 0"),
     ("checkpoint_every", 0, "at least 1"), ("eval_every", -1, "0 for never"),
+    ("base_batch", -1, "0 for none"), ("warmup", 0.1, "0 without a base_batch"), ("warmup", 1.0, "from 0 to below 1"),
+    ("rate_scaling", "cube", "linear, sqrt"), ("strategy", "both", "none, mirrored, multiworker"),
+    ("cpu_devices", -1, "0 for off"), ("cpu_devices", 2, "0 unless the strategy is mirrored"),
 ])
 def test_values_out_of_range_name_value_and_what_is_accepted(name, value, accepted):
   with pytest.raises(UserError) as error:

@@ -14,6 +14,8 @@ from tf_madry.training import loop, replicas
 
 SETTINGS = {"k": 1, "batch_size": 8, "eval_every": 0, "log_every": 25, "checkpoint_every": 25, "learning_rate": 1e-3}
 STEPS, STOP = 50, 25
+# A step with all that steps can have, whose gradients are those of sums.
+CERTIFIED = {"recipe": "certified", "precision": "float32", "reduction": "sum", "steps": 6}
 
 
 def config(model_dir, **settings):
@@ -36,6 +38,7 @@ def main(folder):
   shutil.copytree(f"{folder}/3/checkpoints", f"{folder}/resumed/checkpoints",
                   ignore=shutil.ignore_patterns(f"*{STEPS}.npz"))
   train("resumed", 2)
+  train("certified", 3, **CERTIFIED)
 
 
 if __name__ == "__main__":

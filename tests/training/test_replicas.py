@@ -13,29 +13,25 @@ from tf_madry.training import loop
 from tf_madry.training.stepper import Part
 
 
-def weights(model_dir):
-  found = arrays(model_dir)
-  assert found["step"] == driver.STEPS
-  return found
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
   command = [sys.executable, "-m", "tests.helpers.replicas", str(folder)]
   subprocess.run(command, cwd=ROOT, check=True)
   loop.train(driver.config(str(folder / "alone")))
+  loop.train(driver.config(str(folder / "certified-alone"), **driver.CERTIFIED))
   return folder
 
 
-@pytest.mark.parametrize("name", ["1", "2", "3", "resumed"])
-def test_the_weights_are_those_of_one_device(runs, name):
-  ours, theirs = weights(runs / name), weights(runs / "alone")
+@pytest.mark.parametrize(("name", "other"), [("1", "alone"), ("2", "alone"), ("3", "alone"), ("resumed", "alone"), ("certified", "certified-alone")])
+def test_the_weights_are_those_of_one_device(runs, name, other):
+  ours, theirs = arrays(runs / name), arrays(runs / other)
   assert ours.keys() == theirs.keys()
   for key, array in theirs.items():
     np.testing.assert_allclose(ours[key], array, atol=1e-4, err_msg=key)
-  kept = [{key: row[key] for key in ("step", "split", "adversarial_accuracy", "natural_accuracy")} for row in rows(runs / name)]
-  assert kept == [{key: row[key] for key in kept[0]} for row in rows(runs / "alone") if row["step"] > driver.STOP or name != "resumed"]
+  seen, known = ([{key: row[key] for key in ("step", "split", "adversarial_accuracy", "natural_accuracy")}
+                  for row in rows(runs / run)] for run in (name, other))
+  assert seen == [row for row in known if row["step"] > driver.STOP or name != "resumed"]
 
 
 def test_shares_are_whole_and_even():

@@ -13,7 +13,7 @@ def describe(config: Config, start: int = 0) -> Iterator[str]:
   training = config.training
   peak = " at its peak" if training.schedule != "constant" else ""
   yield (f"recipe {training.recipe} on {training.dataset}: {training.steps:,} steps of batch "
-         f"{training.batch_size}, Adam {training.learning_rate:g}{peak}, seed {training.seed}, "
+         f"{training.batch_size}, Adam {_rate(training)}{peak}, seed {training.seed}, "
          f"{training.precision}, against {_opponent(config)}")
   yield (f"writing to {config.run.model_dir}, a checkpoint every "
          f"{config.run.checkpoint_every:,} steps")
@@ -21,6 +21,15 @@ def describe(config: Config, start: int = 0) -> Iterator[str]:
     yield f"resuming from step {start:,}"
   elif training.recipe in SLOW and not devices.has_gpu():
     yield "on a CPU, `python train.py --recipe fast` makes a robust model in minutes"
+
+
+def _rate(training):
+  scale = training.rate_scale
+  if scale == 1:
+    return f"{training.learning_rate:g}"
+  grows = f", from which it grows over {training.warmup:.0%} of the steps" if training.warmup else ""
+  return (f"{scale * training.learning_rate:.3g} ({scale:.3g} times that of batches of "
+          f"{training.base_batch}{grows})")
 
 
 def _opponent(config):

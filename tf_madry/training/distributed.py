@@ -42,12 +42,13 @@ def run(config: Config, load_tensorflow: Callable, *, resume: bool = True) -> in
     cluster = clusters.from_environment()
     _meet(cluster)
   strategy = load_tensorflow(choose_devices=functools.partial(_strategy, settings, cluster))
-  number = strategy.num_replicas_in_sync
+  number, size = strategy.num_replicas_in_sync, config.training.batch_size
+  require(size >= number, "batch_size", size, f"at least {number}, an example for each device")
   print(f"each batch is split over {number} device{'s' if number > 1 else ''}", flush=True)
   from tf_madry.training import loop, multiworker, replicas
   with contextlib.ExitStack() as stack:
     if cluster:
-      over = stack.enter_context(_watching(cluster))
+      over = stack.enter_context(watching(cluster))
       make_stepper = functools.partial(multiworker.Together, strategy=strategy, cluster=cluster,
                                        over=over)
       if not cluster.is_chief:
@@ -118,7 +119,7 @@ def _join(cluster: Cluster) -> "tf.distribute.Strategy":
 
 
 @contextlib.contextmanager
-def _watching(cluster: Cluster) -> Iterator[threading.Event]:
+def watching(cluster: Cluster) -> Iterator[threading.Event]:
   """Ends this process if another one goes without a word, as with the power of its machine.
 
   TensorFlow would wait for it for good. What the chief has saved is what the run goes on from.

@@ -23,13 +23,10 @@ from tf_madry.errors import require
 from tf_madry.runtime.cluster import Cluster
 from tf_madry.training import saving
 from tf_madry.training.learner import Learner
-from tf_madry.training.replicas import ReplicatedStep
+from tf_madry.training.replicas import LOST, ReplicatedStep
 from tf_madry.training.stepper import StepperError, StepResult
 from tf_madry.training.synchronous import Synchronous
 
-# What an operation ends with whose partner has gone; other errors are our own.
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-        tf.errors.FailedPreconditionError, tf.errors.DeadlineExceededError)
 ABOUT = "about.json"  # among the arrays that the chief sends: all that are none
 
 

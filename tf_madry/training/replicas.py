@@ -1,15 +1,20 @@
 """Large batches, split over the devices of a strategy of `tf.distribute` (§7)."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
 from tf_madry.checkpoints import Checkpoint
 from tf_madry.datasets import Batches
-from tf_madry.errors import require
 from tf_madry.runtime.graphs import compiled
 from tf_madry.training.learner import Learner
 from tf_madry.training.stepper import Part, StepResult
 from tf_madry.training.synchronous import Synchronous, step_of
+
+# What an operation of several processes ends with where one has gone.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+        tf.errors.FailedPreconditionError, tf.errors.DeadlineExceededError)
 
 
 def stepper(learner: Learner, batches: Batches, strategy: tf.distribute.Strategy) -> Synchronous:
@@ -27,20 +32,16 @@ class ReplicatedStep:
 
   Args:
     learner: of the first replica of this process.
-    strategy: `MirroredStrategy` or `MultiWorkerMirroredStrategy`.
-
-  Raises:
-    UserError: there are fewer examples in a batch than replicas.
+    strategy: `MirroredStrategy` or `MultiWorkerMirroredStrategy`, of as many replicas as a batch has
+      examples, or fewer.
   """
 
   def __init__(self, learner: Learner, strategy: tf.distribute.Strategy):
     self._learner, self._strategy = learner, strategy
-    training, total = learner.config.training, strategy.num_replicas_in_sync
-    require(training.batch_size >= total, "batch_size", training.batch_size,
-            f"at least {total}, an example for each replica")
+    training = learner.config.training
     self._sums = training.reduction == "sum"
     self._numbers = self._own_numbers()
-    parts = Part.shares(training.batch_size, total)
+    parts = Part.shares(training.batch_size, strategy.num_replicas_in_sync)
     self._parts = [parts[number] for number in self._numbers]
     _, *devices = strategy.extended.worker_devices
     self._twins = [learner.twin(device) for device in devices]
@@ -60,10 +61,10 @@ class ReplicatedStep:
     of this process's first replica."""
     done = int(step) + 1
     result = self._run(indices, step, self._steps[0].phase(step))
+    images, labels = (self._local(value)[0] for value in (result.images, result.labels))
     if self._learner.config.logs_after(done):
-      images, labels = self._gather(result.images, result.labels)
-    else:
-      images, labels = (self._local(value)[0] for value in (result.images, result.labels))
+      with contextlib.suppress(*LOST):  # the next step will say so; this one is done
+        images, labels = self._gather(result.images, result.labels)
     loss, accuracy = (self._local(value)[0] for value in (result.loss, result.accuracy))
     return StepResult(loss, accuracy, images, labels)
 
@@ -77,7 +78,7 @@ class ReplicatedStep:
     replica = tf.distribute.get_replica_context()
     one = self._numbers.index(int(tf.get_static_value(replica.replica_id_in_sync_group)))
     result, gradients = self._gradients[one](indices, step, phase)
-    # One vector, so that all of it arrives or nothing does.
+    # One vector, so that all of it arrives or nothing does, and nothing is changed.
     share = self._parts[one].weight
     weights = [1.0 if self._sums else share] * len(gradients) + [share] * 2
     values = [*gradients, result.loss, result.accuracy]
@@ -87,7 +88,8 @@ class ReplicatedStep:
     shapes = [value.shape for value in values]
     pieces = tf.split(vector, [shape.num_elements() for shape in shapes])
     *gradients, loss, accuracy = map(tf.reshape, pieces, shapes)
-    self._steps[one].update(gradients, step)
+    with tf.control_dependencies([vector]):
+      self._steps[one].update(gradients, step)
     return result._replace(loss=loss, accuracy=accuracy)
 
   def report(self, result: StepResult) -> dict[str, object]:
