@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tests.helpers.processes import ROOT
 from tf_madry.benchmark import core as core_lib
+from tf_madry.benchmark import devices as devices_lib
 from tf_madry.benchmark import runs, textbook, transport
 from tf_madry.benchmark.__main__ import BENCHMARKS
 from tf_madry.benchmark.core import LAYERS, core
@@ -117,6 +118,27 @@ def test_the_textbook_trains_the_same_network():
   step = textbook.step_of(textbook_model, attack, learning_rate=1e-3)
   losses = [float(step(images, labels, tf.constant(1))) for _ in range(20)]
   assert losses[-1] < losses[0]
+
+
+def test_batches_over_devices_are_measured(tmp_path, capsys):
+  program = tmp_path / "train.py"
+  program.write_text("""
+import json, os, pathlib, sys, time
+values = json.loads(pathlib.Path(sys.argv[2]).read_text())
+if values.get("strategy") == "multiworker":
+  cluster = json.loads(os.environ["TF_CONFIG"])
+  if cluster["task"]["index"]:
+    time.sleep(600)
+folder = pathlib.Path(values["model_dir"])
+folder.mkdir()
+pace = 2.0 if values.get("strategy") else 1.0
+rows = [{"step": step, "time": pace * step} for step in (10, 20)]
+folder.joinpath("metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+time.sleep(600)
+""")
+  devices_lib.devices(rounds=1, steps=10, batch_size=64, program=[program])
+  rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+  assert [row[1:] for row in rows] == [["64 (64–64)", "100% |"]] + 2 * [["32 (32–32)", "50% |"]]
 
 
 def test_what_the_loop_costs_is_measured(capsys):

@@ -52,8 +52,7 @@ def run(config: Config, load_tensorflow: Callable, *, resume: bool = True) -> in
       make_stepper = functools.partial(multiworker.Together, strategy=strategy, cluster=cluster,
                                        over=over)
       if not cluster.is_chief:
-        multiworker.follow(config, make_stepper, strategy, cluster)
-        return 0
+        return multiworker.follow(config, make_stepper, strategy, cluster)
     else:
       make_stepper = functools.partial(replicas.stepper, strategy=strategy)
     try:

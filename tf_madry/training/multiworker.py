@@ -21,6 +21,7 @@ from tf_madry.config import Config
 from tf_madry.datasets import Batches
 from tf_madry.errors import require
 from tf_madry.runtime.cluster import Cluster
+from tf_madry.runtime.signals import stop_requests
 from tf_madry.training import saving
 from tf_madry.training.learner import Learner
 from tf_madry.training.replicas import LOST, ReplicatedStep
@@ -75,8 +76,8 @@ class Together(Synchronous):
 
 
 def follow(config: Config, make_stepper: Callable[[Learner, Batches], Together],
-           strategy: tf.distribute.Strategy, cluster: Cluster) -> None:
-  """Does the chief's steps with it, to the last.
+           strategy: tf.distribute.Strategy, cluster: Cluster) -> int:
+  """Does the chief's steps with it, to the last or to a signal; returns the exit code.
 
   Args:
     config: as this process was given it.
@@ -99,11 +100,19 @@ def follow(config: Config, make_stepper: Callable[[Learner, Batches], Together],
   config = Config.from_values(checkpoint.values)
   learner = Learner(config, dataset)
   batches = Batches(learner.num_examples, config.training.drawn, config.training.seed)
-  with contextlib.closing(make_stepper(learner, batches)) as stepper:
+  with contextlib.closing(make_stepper(learner, batches)) as stepper, stop_requests() as stop:
     saving.restore(learner, stepper, checkpoint)
     for step in range(checkpoint.step, config.training.steps):
-      loss = float(stepper(step).loss)
+      try:
+        loss = float(stepper(step).loss)
+      except StepperError:
+        if not stop.signum:  # else all were asked to stop
+          raise
+      if stop.signum:
+        print("stopped: the chief ends the run and saves it", flush=True)
+        return 128 + stop.signum
       require(math.isfinite(loss), "loss", loss, f"a number (at step {step + 1:,})")
+  return 0
 
 
 @contextlib.contextmanager
