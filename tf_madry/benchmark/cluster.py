@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_madry.asynchronous.ray.cluster import OWN_SHARE, joined
 from tf_madry.benchmark.rounds import BATCH_SIZE, IMAGE_SHAPE, PATIENCE
 from tf_madry.errors import require
 from tf_madry.models import network
@@ -35,6 +36,7 @@ def two_nodes(cores: int) -> Iterator[str]:
     UserError: Ray is not installed.
   """
   os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+  os.environ.setdefault(*OWN_SHARE)
   require(is_possible(), "cluster", "of two nodes", "nothing without Ray: pip install ray")
   from ray.cluster_utils import Cluster
   made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -102,8 +104,7 @@ def measure(address: str, rounds: int = 30) -> Handover:
   Raises:
     UserError: workers are on this process's own node.
   """
-  from tf_madry.asynchronous.ray import cluster
-  with cluster.joined(address):
+  with joined(address):
     import ray
     actor = ray.remote(num_cpus=1)(Echo).remote()
     apart = ray.get(actor.node.remote()) != ray.get_runtime_context().get_node_id()

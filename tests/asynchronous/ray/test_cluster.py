@@ -60,3 +60,21 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch):
     UserError, match=r"^cluster is 'auto', accepted: nothing without Ray: pip install ray$"
   ):
     cluster.joined("auto").__enter__()
+
+
+def test_workers_that_share_the_cores_of_the_trainer_do_not_give_way_to_it(monkeypatch):
+  ray = pytest.importorskip("ray")
+  name, value = cluster.OWN_SHARE
+  monkeypatch.setenv(name, "15")
+  monkeypatch.delenv(name)
+  seen = []
+
+  def init(address, **options):
+    seen.append(os.environ.get(name))
+    raise RuntimeError("full")
+
+  monkeypatch.setattr(ray, "init", init)
+  for address in ("auto", "local"):
+    with pytest.raises(UserError, match="cannot be joined: full"):
+      cluster.joined(address).__enter__()
+  assert seen == [None, value]

@@ -16,6 +16,8 @@ from tf_madry.runtime import devices
 
 _CONNECT = 5.0  # seconds to wait for a cluster's address to answer
 _ANSWER = 1.0  # the same of a cluster that has answered before
+# On nodes that share their cores with the trainer: Ray's workers would give way to it.
+OWN_SHARE = ("RAY_worker_niceness", "0")
 # Code and MNIST travel to the nodes; what studies have found does not.
 _PACKAGE = str(pathlib.Path(tf_madry.__file__).parent)
 _RUNTIME = {"py_modules": [_PACKAGE], "excludes": ["**/results/**", "**/__pycache__/**"]}
@@ -38,6 +40,7 @@ def joined(address: str) -> Iterator[None]:
   options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": _RUNTIME}
   if address == "local":
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(*OWN_SHARE)
     options |= {"num_cpus": devices.cores(), "include_dashboard": False}
   elif address != "auto":
     _require_answer(address)
