@@ -17,6 +17,7 @@ from tf_madry.errors import require
 from tf_madry.models import network
 
 MANY = 512  # workers whose pending batches the trainer looks through
+LEAST = 1e-6  # seconds that something is said to take
 LOOKS = 3  # times that it does so in a step that finds one: `ready` twice, `take` once
 
 
@@ -113,8 +114,8 @@ def measure(address: str, rounds: int = 30) -> Handover:
     times = [_round(ray, actor, weights) for _ in range(1 + rounds)][1:]
     message, batch, weights, ingest, publish = map(statistics.median, zip(*times, strict=True))
     watch = _watch(ray, actor, rounds)
-    return Handover(message / 2, max(0.0, batch - message), max(0.0, weights - message), ingest,
-                    watch, publish)
+    return Handover(message / 2, *(max(LEAST, seconds - message) for seconds in (batch, weights)),
+                    ingest, watch, publish)
 
 
 def _round(ray, actor, weights):

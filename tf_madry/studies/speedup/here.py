@@ -54,6 +54,7 @@ def collect(lab: Lab) -> dict[str, Any]:
     return data
   handover = lab.remember({"handover": "two nodes"} | machine, _handover)
   crews = list(itertools.product(ON_CLUSTER, (True, False)))
+  # A batch goes through more hands than its bytes take time: half of that is put down to each way.
   link = cluster.Network(bandwidth=cluster.Network.weights / handover["weights"],
                          latency=handover["message"] + handover["batch"] / 2,
                          ingest=handover["ingest"], watch=handover["watch"])

@@ -105,7 +105,7 @@ def tables(data: dict[str, Any]) -> Iterator[Table]:
     "old a batch is, mean / max",
     ["costs", "craft / train", "Gb/s", "workers", "speedup", "bottleneck", "staleness",
      f"{WORKERS[-1]} workers: speedup", "bottleneck", "staleness"],
-    [[name, " / ".join(f"{1e3 * found['cases'][name][part]:.3g}" for part in ("craft", "learn"))
+    [[name, " / ".join(_milliseconds(found["cases"][name][part]) for part in ("craft", "learn"))
       + " ms", gigabits, _most(by)["workers"],
       *(text for row in (_most(by), by[WORKERS[-1]])
         for text in (f"{row['speedup']:.1f}", row["bottleneck"], _ages(row)))]
@@ -115,6 +115,10 @@ def tables(data: dict[str, Any]) -> Iterator[Table]:
     ["workers", *(f"{name}, {gigabits} Gb/s" for name, gigabits, _ in _cases(data))],
     [[workers, *(f"{by[workers]['speedup']:.1f} ({_ages(by[workers])})"
                  for _, _, by in _cases(data))] for workers in WORKERS])
+
+
+def _milliseconds(seconds):
+  return f"{1e3 * seconds:,.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
 
 
 def _ages(row):
