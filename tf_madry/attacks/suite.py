@@ -58,6 +58,6 @@ class Quick:
 
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
-    return {"APGD-CE": APGD(epsilon=self.epsilon, k=75, patience=1.0),
-            "multi-targeted": MultiTargeted(epsilon=self.epsilon, targets=1, scout=20),
+    return {"APGD-CE": APGD(epsilon=self.epsilon, k=50, patience=1.0),
+            "multi-targeted": MultiTargeted(epsilon=self.epsilon, scout=5),
             "Square": Square(epsilon=self.epsilon, queries=30)}
