@@ -40,6 +40,8 @@ def run(config: Config, load_tensorflow: Callable, *, resume: bool = True) -> in
   settings, cluster = config.distribution, None
   if settings.strategy == "multiworker":
     cluster = clusters.from_environment()
+    # What it has to say of a connection that is lost comes as an error, too.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _meet(cluster)
   strategy = load_tensorflow(choose_devices=functools.partial(_strategy, settings, cluster))
   number, size = strategy.num_replicas_in_sync, config.training.batch_size
@@ -88,11 +90,8 @@ def _meet(cluster: Cluster) -> None:
 
   From then on TensorFlow brings all together.
   """
-  # What it has to say of a lost connection is no user's language; the error is raised anyway.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  others = ", ".join(map(cluster.name, cluster.others if cluster.is_chief else [0]))
-  print(f"this is {cluster.name(cluster.own)} of {len(cluster.addresses)}, waiting for "
-        f"{others or 'nobody'}", flush=True)
+  others = map(cluster.name, cluster.others if cluster.is_chief else [0])
+  print(f"{cluster.name(cluster.own)} waits for {', '.join(others) or 'nobody'}", flush=True)
   while not (cluster.is_chief or cluster.answers(0)):
     time.sleep(1)
 

@@ -152,8 +152,9 @@ class _Run:
     except StepperError as error:
       if self._stop.signum:  # and whoever the stepper works with has stopped before
         self._end(step)
-      self._save(step)
-      raise StepperError(f"{error}; saved after step {step:,}") from error
+      if step > self._saved:
+        self._save(step)
+      raise StepperError(f"{error}; saved after step {step:,}" if step else str(error)) from error
     return result
 
   def _natural_accuracy(self, step):

@@ -19,7 +19,7 @@ from tf_madry import datasets
 from tf_madry.checkpoints import Checkpoint
 from tf_madry.config import Config
 from tf_madry.datasets import Batches
-from tf_madry.errors import require
+from tf_madry.errors import UserError, require
 from tf_madry.runtime.cluster import Cluster
 from tf_madry.runtime.signals import stop_requests
 from tf_madry.training import saving
@@ -148,6 +148,9 @@ def broadcast(strategy: tf.distribute.Strategy, message: bytes = b"") -> bytes:
   """The chief's message, in every process; all have to call it.
 
   As float32, two bytes a number, which any device and any engine can sum exactly.
+
+  Raises:
+    UserError: the processes have not as many devices each.
   """
   @tf.function
   def from_first(values):
@@ -159,7 +162,11 @@ def broadcast(strategy: tf.distribute.Strategy, message: bytes = b"") -> bytes:
     return strategy.experimental_local_results(strategy.run(on_replica, (values,)))[0]
 
   numbers = np.frombuffer(message + b"\0" * (len(message) % 2), np.uint16).astype(np.float32)
-  high, low = from_first(tf.constant(divmod(len(message), 2**16), tf.float32)).numpy()
+  try:
+    high, low = from_first(tf.constant(divmod(len(message), 2**16), tf.float32)).numpy()
+  except tf.errors.InternalError as error:
+    raise UserError(f"the processes do not fit together ({error.message.splitlines()[0]}): each has "
+                    "to have as many GPUs as the others, or none") from error
   length = int(high) * 2**16 + int(low)
   numbers = numbers if message else np.zeros((length + 1) // 2, np.float32)
   return from_first(tf.constant(numbers)).numpy().astype(np.uint16).tobytes()[:length]

@@ -1,9 +1,10 @@
 """The seam between the loop and what trains: steppers give a run its steps, steps do one each.
 
 Steppers differ in where batches come from and in who does the work: one process (`synchronous.py`),
-a simulated queue (`staleness.py`), worker processes (`tf_madry/asynchronous`). Steps differ in what
-they do with a batch: adversarial training (`step.py`), replays of a batch (`replay.py`), interval
-bounds (`bounds.py`).
+several that do the same steps (`multiworker.py`), a simulated queue (`staleness.py`), worker
+processes (`tf_madry/asynchronous`). Steps differ in what they do with a batch: adversarial training
+(`step.py`), replays of a batch (`replay.py`), interval bounds (`bounds.py`), a part of it on each of
+several devices (`replicas.py`).
 """
 
 import itertools
