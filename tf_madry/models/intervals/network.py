@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_madry.errors import require
 from tf_madry.models import thresholds
 from tf_madry.models.intervals.boxes import Box, affine, gamma
 from tf_madry.models.intervals.layers import pooled, rule, same, terms_of
@@ -27,7 +26,7 @@ def hidden(model: keras.Model, box: Box, *, sound: bool) -> tuple[keras.layers.D
   """Takes a box through all layers but the last.
 
   Args:
-    model: a network whose layers are known to `layers.rule`, of which each is used once.
+    model: a network whose layers are known to `layers.rule`.
     box: of its images.
     sound: whether rounding counts.
 
@@ -36,56 +35,59 @@ def hidden(model: keras.Model, box: Box, *, sound: bool) -> tuple[keras.layers.D
     (None, the box of the logits).
 
   Raises:
-    UserError: a layer that is not known here, or is used more than once.
+    UserError: a layer that is not known here.
   """
-  steps, last = _steps(model), None
+  steps = _steps(model)
   layer, given = steps[-1]
   if isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.linear:
     rule(layer, sound)
-    steps, last = steps[:-1], layer
-    return last, _box_at(steps, given[0], box, sound)
+    return layer, _box_at(steps, given[0], box, sound)
   return None, _box_at(steps, len(steps) - 1, box, sound)
 
 
 def _steps(model):
-  """The layers of a model in the order in which they are computed, the last one that of its output.
+  """The layers of a model in the order in which they are computed, that of its output last.
+
+  A layer that is used several times is in as many steps.
   """
-  layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-  if isinstance(model, keras.Sequential):
-    return [_Step(layer, [number - 1]) for number, layer in enumerate(layers)]
-  places, found = {id(model.inputs[0]): IMAGES}, []
-  for layer in layers:
-    # Of a layer that is used more than once these are of the first time.
-    inputs, output = keras.tree.flatten(layer.input), layer.output
-    require(all(id(each) in places for each in inputs), f"layer {layer.name!r}",
-            "one that takes what no layer gives when it is first used", "one that takes what layers "
-            "give that are used once")
-    found.append(_Step(layer, [places[id(each)] for each in inputs]))
-    places[id(output)] = len(found) - 1
-  return found[:places[id(model.outputs[0])] + 1]
+  places, steps, left = {id(model.inputs[0]): IMAGES}, [], [model.outputs[0]]
+  while left:
+    tensor = left[-1]
+    if id(tensor) in places:
+      left.pop()
+      continue
+    # Of a layer itself, Keras tells what it was first called with, which another network may be.
+    layer, call, _ = tensor._keras_history
+    inputs = layer._inbound_nodes[call].input_tensors
+    if missing := [each for each in inputs if id(each) not in places]:
+      left.extend(missing)
+    else:
+      places[id(tensor)] = len(steps)
+      steps.append(_Step(layer, [places[id(each)] for each in inputs]))
+  return steps
 
 
 def _box_at(steps, place, box, sound):
-  """The box of what a step gives; each is computed once, and only what is needed."""
-  if place == IMAGES:
-    return box
+  """The box of what a step gives; what is not needed for it is not computed."""
+  needed, together = {place}, {}
+  for number in range(place, IMAGES, -1):
+    if number in needed:
+      layer, given = steps[number]
+      before = steps[given[0]] if given and given[0] != IMAGES else None
+      pairs = _pairs(before.layer, layer) if before else []
+      together[number] = before, pairs
+      needed |= set(before.given if pairs else given)
   found = {IMAGES: box}
-
-  def at(place):
-    if place not in found:
-      found[place] = after(*steps[place])
-    return found[place]
-
-  def after(layer, given):
-    if isinstance(layer, keras.Model):
+  for number in sorted(together):
+    (layer, given), (before, pairs) = steps[number], together[number]
+    if pairs:
+      found[number] = _through_pairs(before.layer, layer, pairs, found[before.given[0]], sound)
+    elif isinstance(layer, keras.Model):
       inner = _steps(layer)
-      return _box_at(inner, len(inner) - 1, at(given[0]), sound)
-    before = steps[given[0]] if given[0] != IMAGES else None
-    if before and (pairs := _pairs(before.layer, layer)):
-      return _through_pairs(before.layer, layer, pairs, at(before.given[0]), sound)
-    return rule(layer, sound)(layer, [at(each) for each in given], sound)
-
-  return at(place)
+      found[number] = _box_at(inner, len(inner) - 1, found[given[0]], sound)
+    else:
+      found[number] = rule(layer, sound)(layer, [found[each] for each in given], sound)
+  return found[place]
 
 
 def margins(logits: keras.layers.Dense | None, box: Box, labels: tf.Tensor, *,
