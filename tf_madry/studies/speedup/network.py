@@ -82,10 +82,11 @@ def _cases(data):
 def claims(data: dict[str, Any]) -> Iterator[Claim]:
   """What many workers would be good for, which nobody has tried."""
   ends = "; ".join(
-    f"{name}, {gigabits} Gb/s: {_most(by)['speedup']:.1f}× with {_most(by)['workers']} workers"
-    for name, gigabits, by in _cases(data))
+    f"{name}, {gigabits} Gb/s: {most['speedup']:.1f}× with {most['workers']} workers, batches "
+    f"{_ages(most)} steps old"
+    for name, gigabits, by in _cases(data) for most in [_most(by)])
   yield Claim("(Not in the paper:) workers on many machines make training faster still.", None,
-              f"needs those machines; a projection: {ends}")
+              f"needs those machines; a projection, ages as mean / max: {ends}")
 
 
 def _most(by):
