@@ -75,3 +75,5 @@ def test_a_saved_model_has_no_layers_to_bound(tmp_path):
   model.export(str(tmp_path / "saved"), verbose=False)
   with pytest.raises(UserError, match="accepted: one whose layers Keras knows, for --certify"):
     eval_script(f"--checkpoint={tmp_path / 'saved'}", "--certify", "--num_examples=5")
+  with pytest.raises(UserError, match="for --export: what others wrote loads without this package"):
+    eval_script(f"--checkpoint={tmp_path / 'saved'}", f"--export={tmp_path / 'plain.keras'}")
