@@ -46,8 +46,8 @@ def define_training_flags() -> None:
   flags.DEFINE_integer("base_batch", None, "examples of the batch that --learning_rate is for, from "
                        "which it grows with --batch_size (0: it does not)")
   flags.DEFINE_enum("rate_scaling", None, settings.CHOICES["rate_scaling"],
-                    "as what it grows of batch_size / base_batch (linear; under Adam, sqrt)")
-  flags.DEFINE_float("warmup", None, "share of the steps over which it does (0)")
+                    "whether with batch_size / base_batch, or with its root (linear)")
+  flags.DEFINE_float("warmup", None, "share of the steps over which it grows to that (0)")
   flags.DEFINE_enum("strategy", None, settings.STRATEGIES, "of tf.distribute, over whose devices a "
                     "batch is split: all GPUs of this machine, or of the machines in TF_CONFIG (none)")
   flags.DEFINE_integer("cpu_devices", None, "parts that the CPU counts as, to try --strategy "

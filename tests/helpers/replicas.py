@@ -28,8 +28,9 @@ def main(folder):
 
   def train(name, number, **settings):
     # TensorFlow's collectives would have all strategies of a process be of one size.
+    engine = None if number == 2 else tf.distribute.ReductionToOneDevice()
     strategy = tf.distribute.MirroredStrategy([f"CPU:{device}" for device in range(number)],
-                                              cross_device_ops=tf.distribute.ReductionToOneDevice())
+                                              cross_device_ops=engine)
     make_stepper = functools.partial(replicas.stepper, strategy=strategy)
     loop.train(config(f"{folder}/{name}", **settings), make_stepper=make_stepper)
 

@@ -89,6 +89,19 @@ def follow(config: Config, make_stepper: Callable[[Learner, Batches], Together],
     UserError: it was given another experiment than the chief, or has other data or versions;
       another process has gone; the loss is not finite.
   """
+  with stop_requests() as stop:
+    try:
+      _follow(config, make_stepper, strategy, cluster, stop)
+    except StepperError:
+      if not stop.signum:  # else the others were asked to stop as well
+        raise
+  if stop.signum:
+    print("stopped: the chief ends the run and saves it", flush=True)
+    return 128 + stop.signum
+  return 0
+
+
+def _follow(config, make_stepper, strategy, cluster, stop):
   dataset = datasets.load(config.training.dataset)
   with noticing(cluster):
     checkpoint, theirs = unpack(broadcast(strategy))
@@ -100,19 +113,13 @@ def follow(config: Config, make_stepper: Callable[[Learner, Batches], Together],
   config = Config.from_values(checkpoint.values)
   learner = Learner(config, dataset)
   batches = Batches(learner.num_examples, config.training.drawn, config.training.seed)
-  with contextlib.closing(make_stepper(learner, batches)) as stepper, stop_requests() as stop:
+  with contextlib.closing(make_stepper(learner, batches)) as stepper:
     saving.restore(learner, stepper, checkpoint)
     for step in range(checkpoint.step, config.training.steps):
-      try:
-        loss = float(stepper(step).loss)
-      except StepperError:
-        if not stop.signum:  # else all were asked to stop
-          raise
+      loss = float(stepper(step).loss)
       if stop.signum:
-        print("stopped: the chief ends the run and saves it", flush=True)
-        return 128 + stop.signum
+        return
       require(math.isfinite(loss), "loss", loss, f"a number (at step {step + 1:,})")
-  return 0
 
 
 @contextlib.contextmanager
