@@ -70,7 +70,7 @@ def test_processes_train_as_one_and_a_dead_one_ends_the_others(tmp_path, monkeyp
 
   together = list(begin(stopped + 3))
   try:
-    outputs = [process.communicate(timeout=120)[0] for process in together]
+    outputs = [process.communicate(timeout=300)[0] for process in together]
   finally:
     for process in together:
       process.kill()
