@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.helpers.studies import SETTINGS, tiny
-from tf_madry import recipes
+from tf_madry import config, recipes
 from tf_madry.studies import headline
 from tf_madry.studies.output import report
 from tf_madry.training import validation
@@ -55,3 +55,10 @@ def test_some_are_run_to_the_end_and_others_extrapolated(tmp_path, monkeypatch):
     (0.9, 10_000, 0.96, False)])
 def test_an_interval_that_holds_the_aim_decides_nothing(accuracy, n, natural, seen):
   assert headline.reaches(accuracy, n, 0.885, natural) is seen
+
+
+def test_a_run_that_is_given_is_called_what_it_is():
+  bounded = config.resolve({}, "certified")[0]
+  assert headline._label("mine", bounded) == "mine: recipe certified, on interval bounds"
+  crew = config.resolve({"workers": 7}, "quick")[0]
+  assert headline._label("mine", crew) == "mine: κ = 8, 7 workers"

@@ -98,6 +98,8 @@ def _label(name, settings):
     return f"the paper's method, {METHOD}"
   if name in (*WHOLE, *SLICED):
     return f"recipe {name}"
+  if settings.training.bounds:
+    return f"{name}: recipe {settings.training.recipe}, on interval bounds"
   workers = settings.asynchronous.workers
   return f"{name}: κ = {settings.attack.k}, {f'{workers} workers' if workers else 'synchronous'}"
 
