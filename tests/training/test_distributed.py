@@ -40,6 +40,7 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, monkeypatch, script, 
 
 
 def test_processes_train_as_one_and_a_dead_one_ends_the_others(tmp_path, monkeypatch):
+  monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")  # as users have it
   servers = [socket.create_server(("localhost", 0)) for _ in range(2)]
   addresses = [f"localhost:{server.getsockname()[1]}" for server in servers]
   for server in servers:

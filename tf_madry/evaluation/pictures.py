@@ -116,6 +116,8 @@ def _margins(model, images, labels, batch_size):
 
 def _says(model, images):
   """What a model takes images for, in words."""
+  if not len(images):  # a model that is wrong about all has none to show
+    return []
   probabilities = tf.nn.softmax(float32_logits(model, tf.constant(images))).numpy()
   return [f"{each.argmax()} ({each.max():.0%})" for each in probabilities]
 
