@@ -28,9 +28,9 @@ def config(model_dir, **settings):
   return configs.resolve({**SMALL, "model_dir": str(model_dir), **settings})[0]
 
 
-def train(config, placement):
-  """Trains with one worker on this machine."""
-  pool = functools.partial(LocalPool, placements=[placement])
+def train(config, placement, **options):
+  """Trains with one worker on this machine; `options` are those of the pool."""
+  pool = functools.partial(LocalPool, placements=[placement], **options)
   return loop.train(config, make_stepper=functools.partial(trainer.Asynchronous, make_pool=pool))
 
 

@@ -4,7 +4,10 @@ import contextlib
 import os
 import pathlib
 
+from tf_madry.asynchronous.ray.cluster import OWN_SHARE
+
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault(*OWN_SHARE)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from tf_madry.training.stepper import StepperError
 
 MOST, PERIOD = 5, 60.0  # more losses in so many seconds: something is wrong that this does not mend
-_FIRST_DELAY = 0.25  # seconds; doubled with each loss that follows within the period
+DELAY = 0.25  # seconds before the first; doubled with each loss that follows within the period
 
 
 class Replacements:
@@ -17,15 +17,16 @@ class Replacements:
 
   Args:
     workers: how many there are to be, numbered from 0.
+    delay: seconds from a loss to the start of another worker, if it is the first within `PERIOD`.
 
   Attributes:
     count: workers that were lost and replaced, in all.
   """
 
-  def __init__(self, workers: int):
+  def __init__(self, workers: int, delay: float = DELAY):
     self._due = dict.fromkeys(range(workers), 0.0)  # when to start whom
     self._recent = collections.deque()  # times of losses, none older than the period
-    self._shown = None  # the last traceback
+    self._shown, self._delay = None, delay  # the last traceback; the first delay
     self.count = 0
 
   def due(self) -> list[int]:
@@ -48,7 +49,7 @@ class Replacements:
     Raises:
       StepperError: too many were lost lately.
     """
-    now, delay = time.monotonic(), _FIRST_DELAY
+    now, delay = time.monotonic(), self._delay
     if blamed:
       self._recent.append(now)
       while now - self._recent[0] > PERIOD:

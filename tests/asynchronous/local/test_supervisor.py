@@ -38,7 +38,7 @@ def test_workers_that_keep_dying_stop_the_run_with_a_checkpoint(tmp_path, capfd)
   with pytest.raises(
     UserError, match=r"6 workers were lost within 60 s; the last: worker 0 .* raised the same error"
   ):
-    train(config(tmp_path, steps=100_000), Cliff(NO_GPU, 1))
+    train(config(tmp_path, steps=100_000), Cliff(NO_GPU, 1), delay=0.01)
   assert capfd.readouterr().err.count("RuntimeError: over the edge") == 1
   step = newest(tmp_path).step
   assert step > 0
@@ -53,7 +53,8 @@ def test_a_worker_that_there_are_no_descriptors_for_is_one_line():
 
 
 def test_killed_frozen_and_interrupted(tmp_path):
-  process = begin(tmp_path, "--workers=2", "--steps=100000")
+  # A trainer that crafts would take the cores from workers that start.
+  process = begin(tmp_path, "--workers=2", "--steps=100000", "--notrainer_assist")
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))
@@ -97,6 +98,7 @@ def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, 
     "--steps=100000",
     "--devices=6,4",
     "--checkpoint_every=5",
+    "--notrainer_assist",
     script=driver(tmp_path),
   )
   with contextlib.ExitStack() as stack:

@@ -80,6 +80,7 @@ def test_nodes_and_workers_come_and_go(nodes, tmp_path):
     "--steps=100000",
     "--checkpoint_every=5",
     "--max_staleness=8",
+    "--notrainer_assist",  # which takes the cores from workers that start
   )
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
@@ -108,7 +109,8 @@ def test_nodes_and_workers_come_and_go(nodes, tmp_path):
     assert newest(tmp_path / "run").step > 0
     # What is there from here on is of the run that goes on.
     (tmp_path / "run" / "metrics.jsonl").unlink()
-    process = begin(tmp_path, f"--cluster={nodes.address}", "--workers=2", "--steps=100000")
+    process = begin(tmp_path, f"--cluster={nodes.address}", "--workers=1", "--steps=100000",
+                    "--notrainer_assist")
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))
     process.send_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from tf_madry.asynchronous.local.status import Status
 from tf_madry.asynchronous.local.supervisor import Supervisor
 from tf_madry.asynchronous.local.weights import SharedWeights
 from tf_madry.asynchronous.pool import Batch
+from tf_madry.asynchronous.replacements import DELAY
 from tf_madry.asynchronous.weights import SavedWeights, Weights
 from tf_madry.config import Config
 from tf_madry.training.tickets import Tickets
@@ -22,14 +23,16 @@ class LocalPool:
     image_shape: (height, width, channels).
     weight_shapes: of the weights that are published, by name, all float32.
     placements: where each worker works.
+    delay: as of `Replacements`.
 
   Raises:
     UserError: there is too little shared memory.
   """
 
   def __init__(self, config: Config, image_shape: tuple[int, ...],
-               weight_shapes: Mapping[str, tuple[int, ...]], *, placements: Sequence[Placement]):
-    self._config, self._placements = config, placements
+               weight_shapes: Mapping[str, tuple[int, ...]], *, placements: Sequence[Placement],
+               delay: float = DELAY):
+    self._config, self._placements, self._delay = config, placements, delay
     self._slots = Slots(config.asynchronous.queue_size, config.training.batch_size, image_shape)
     self._weights: Weights = (
         SharedWeights(list(weight_shapes.values())) if config.asynchronous.in_memory
@@ -41,7 +44,8 @@ class LocalPool:
   def start(self, tickets: Tickets, in_flight: int | None) -> None:
     self._dispatcher = Dispatcher(self._slots, tickets, in_flight)
     shared = self._config, self._slots, self._weights
-    self._supervisor = Supervisor(self._placements, self._status, self._dispatcher, shared)
+    self._supervisor = Supervisor(self._placements, self._status, self._dispatcher, shared,
+                                  self._delay)
 
   @property
   def restarts(self) -> int:

@@ -14,7 +14,7 @@ from tf_madry.asynchronous.local import worker as worker_lib
 from tf_madry.asynchronous.local.dispatcher import Dispatcher
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.status import Status
-from tf_madry.asynchronous.replacements import Replacements
+from tf_madry.asynchronous.replacements import DELAY, Replacements
 from tf_madry.training.stepper import StepperError
 
 HEARTBEAT = 10.0  # seconds without a sign of life after which a worker is given up
@@ -41,18 +41,19 @@ class Supervisor:
     status: its table of signs of life.
     dispatcher: is told of every process that starts, and tells of those that are lost.
     shared: the config, slots and weights that `worker.run` is given.
+    delay: as of `Replacements`.
 
   Attributes:
     replacements: of workers that were lost.
   """
 
   def __init__(self, placements: Sequence[Placement], status: Status, dispatcher: Dispatcher,
-               shared: tuple):
+               shared: tuple, delay: float = DELAY):
     self._placements, self._status = placements, status
     self._dispatcher, self._shared = dispatcher, shared
     self._workers = {}
     self._looked = time.monotonic()
-    self.replacements = Replacements(len(placements))
+    self.replacements = Replacements(len(placements), delay)
 
   def look_after(self) -> None:
     """Starts workers that are due, ends frozen ones, and takes leave of the dead.
