@@ -175,8 +175,9 @@ def only_class_2(images):
 def test_apgd_t_tries_the_targets_in_turn():
   images, labels = np.full((5, 1, 1, 1), 0.5, np.float32), np.zeros(5, np.int32)
   for targets, wrong in ((1, 0), (2, 1), (9, 1)):
-    adversarial = APGDT(k=20, epsilon=0.2, targets=targets)(only_class_2, images, labels)
-    assert np.mean(~score(only_class_2, adversarial, labels)[0]) == wrong
+    for scout in (None, 5):
+      attack = APGDT(k=20, epsilon=0.2, targets=targets, scout=scout)
+      assert np.mean(~score(only_class_2, attack(only_class_2, images, labels), labels)[0]) == wrong
 
 
 def test_an_answer_that_is_not_finite_is_no_success():

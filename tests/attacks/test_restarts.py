@@ -89,3 +89,18 @@ def test_what_is_wrong_as_it_is_keeps_the_first_try_if_that_is_worse():
   found = in_turn(lambda x: tf.concat([0 * x[:, 0, 0], x[:, 0, 0] - 0.8], 1), images, labels,
                   [lambda images, labels: tf.reshape(tf.constant(tries), images.shape)] * 2)
   np.testing.assert_allclose(np.ravel(found), [0.95, 0.9, 0.9, 0.99])
+
+
+def test_each_try_has_its_targets_and_examples_without_one_are_left_alone():
+  seen = []
+
+  def attempt(images, labels, targets):
+    seen.append(targets.numpy().tolist())
+    return tf.where(tf.reshape(targets == 2, [-1, 1, 1, 1]), 0.9, images)
+
+  targets = tf.constant([[1, 2, 3], [2, 1, 3], [3, -1, -1], [-1, -1, -1]])
+  found = in_turn(lambda x: tf.concat([0 * x[:, 0, 0], x[:, 0, 0] - 0.8], 1),
+                  np.full((4, 1, 1, 1), 0.1, np.float32), np.zeros(4, np.int32), [attempt] * 3,
+                  targets)
+  assert seen == [[1, 2, 3], [2]]
+  np.testing.assert_allclose(np.ravel(found), [0.9, 0.9, 0.1, 0.1])

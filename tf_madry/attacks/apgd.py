@@ -31,7 +31,7 @@ from tf_madry.attacks.losses import (
 )
 from tf_madry.attacks.pgd import differentiate
 from tf_madry.attacks.restarts import in_turn
-from tf_madry.attacks.targeted import likely_targets
+from tf_madry.attacks.targeted import check_towards, towards_cost, towards_each
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 from tf_madry.settings import check_attack
@@ -200,6 +200,7 @@ class APGDT:
   Attributes:
     k, epsilon, rho, patience: as in `APGD`.
     targets: how many classes to try, the likeliest first.
+    scout: as in `targeted.towards_each`; None: all these classes are tried in all k.
   """
 
   randomised: ClassVar[bool] = True
@@ -210,31 +211,24 @@ class APGDT:
   rho: float = 0.75
   targets: int = 9
   patience: float | None = later()
+  scout: int | None = later()
 
   __repr__ = brief
 
   def __post_init__(self):
-    require(self.targets >= 1, "targets", self.targets, "a whole number of classes, at least 1")
+    check_towards(self)
     _check(self)
 
   def cost(self, num_classes: int) -> Cost:
     """As in `Attack`."""
-    return Cost(round(_share(self) * (self.k + 1) * min(self.targets, num_classes - 1)), 0)
+    return towards_cost(round(_share(self) * (self.k + 1)), self.targets, self.scout, num_classes)
 
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
-    classes = num_classes(model, images)
-    require_classes("targeted_dlr", classes)
-
-    def towards(rank, images, labels):
-      targets = likely_targets(model, images, labels, tf.constant(rank))
-      return _run(self, model, targeted_dlr, images, labels, seeds.key(seed, rank, "restart"),
-                  targets)
-
-    return in_turn(model, images, labels,
-                   (functools.partial(towards, rank)
-                    for rank in range(min(self.targets, classes - 1))))
+    require_classes("targeted_dlr", num_classes(model, images))
+    return towards_each(functools.partial(_run, self, model, targeted_dlr), model, images, labels,
+                        targets=self.targets, scout=self.scout, epsilon=self.epsilon, seed=seed)
 
 
 def _run(attack, model, loss, images, labels, seed, targets=None):

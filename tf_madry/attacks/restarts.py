@@ -12,10 +12,11 @@ from tf_madry.attacks.losses import score
 from tf_madry.errors import require
 from tf_madry.runtime import seeds
 
-Try = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from (images, labels) to adversarial images
+Try = Callable[..., tf.Tensor]  # from (images, labels) or (images, labels, targets) to images
 
 
-def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[Try]) -> tf.Tensor:
+def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[Try],
+            targets: tf.Tensor | None = None) -> tf.Tensor:
   """Makes one try after another: the first at all images, the others only where the model is still
   right.
 
@@ -29,6 +30,8 @@ def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[
     images: float32 [batch, height, width, channels] in [0, 1].
     labels: int32 [batch].
     tries: used up only as far as something stands.
+    targets: int32 [batch, tries], for tries that take one: the class each is to reach, or a
+      negative number from where on an example is to be left alone.
 
   Returns:
     float32 images, of the shape of `images`.
@@ -38,11 +41,15 @@ def in_turn(model: Model, images: tf.Tensor, labels: tf.Tensor, tries: Iterable[
   with known_labels():
     right, highest = score(model, images, labels)
   rows = tf.where(tf.ones_like(right))
-  for attempt in tries:
+  for number, attempt in enumerate(tries):
+    more = ()
+    if targets is not None:
+      rows = rows[tf.gather_nd(targets[:, number], rows) >= 0]
+      more = (tf.gather_nd(targets[:, number], rows),)
     if tf.size(rows) == 0:
       break
     aim = tf.gather_nd(labels, rows)
-    tried = attempt(tf.gather_nd(images, rows), aim)
+    tried = attempt(tf.gather_nd(images, rows), aim, *more)
     stands, loss = score(model, tried, aim)
     stood, higher = tf.gather_nd(right, rows), loss > tf.gather_nd(highest, rows)
     # A first success outbids every loss seen so far, so that it is kept however low its own

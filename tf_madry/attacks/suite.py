@@ -10,8 +10,6 @@ from tf_madry.attacks.base import Attack, check_patience
 from tf_madry.attacks.square import Square
 from tf_madry.attacks.targeted import MultiTargeted
 
-LIKELY = 3  # classes that multi-targeted PGD tries where not all are worth it
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Suite:
@@ -24,15 +22,17 @@ class Suite:
     epsilon: radius of the ball, in units of the pixel range.
     k: steps of each gradient attack.
     queries: of Square.
-    patience: when the attacks give an example up, as in `apgd.ascend` and `Square`: most of the
-      time would go into examples that no attack comes near to. Multi-targeted PGD then tries the
-      `LIKELY` classes alone. None: all attacks in full.
+    patience: when APGD on cross-entropy and Square give an example up, as in `apgd.ascend` and
+      `Square`: most of the time would go into examples that no attack comes near to. None: never.
+    scout: steps that tell which classes the targeted attacks try, as in `targeted.towards_each`,
+      for the same reason. None: they try all.
   """
 
   epsilon: float = 0.3
   k: int = 100
   queries: int = 5000
   patience: float | None = 2.0
+  scout: int | None = 5
 
   def __post_init__(self):
     check_patience(self.patience)
@@ -41,8 +41,8 @@ class Suite:
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
     size, patience = {"epsilon": self.epsilon, "k": self.k}, {"patience": self.patience}
-    return {"APGD-CE": APGD(**size, **patience), "APGD-T": APGDT(**size, **patience),
-            "multi-targeted": MultiTargeted(**size, targets=self.patience and LIKELY),
+    return {"APGD-CE": APGD(**size, **patience), "APGD-T": APGDT(**size, scout=self.scout),
+            "multi-targeted": MultiTargeted(**size, scout=self.scout),
             "Square": Square(epsilon=self.epsilon, queries=self.queries, **patience)}
 
 
@@ -58,6 +58,6 @@ class Quick:
 
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
-    return {"APGD-CE": APGD(epsilon=self.epsilon, k=50, patience=1.0),
-            "multi-targeted": MultiTargeted(epsilon=self.epsilon, scout=5),
-            "Square": Square(epsilon=self.epsilon, queries=30)}
+    return {"APGD-CE": APGD(epsilon=self.epsilon, k=25, patience=1.0),
+            "multi-targeted": MultiTargeted(epsilon=self.epsilon, k=50, targets=5, scout=3),
+            "Square": Square(epsilon=self.epsilon, queries=10)}

@@ -64,7 +64,7 @@ def plan(epsilon: float, sources: Sequence[LoadedModel] = (), *, num_classes: in
                 for run in range(restarts)} for loss in LOSSES}
   fgsm = {f"FGSM, {loss}": Trial(FGSM(epsilon=epsilon, loss=loss)) for loss in LOSSES}
   # In full, as the published ones are.
-  suite = Suite(epsilon=epsilon, k=k, queries=queries, patience=None)
+  suite = Suite(epsilon=epsilon, k=k, queries=queries, patience=None, scout=None)
   usable, notes = runner.usable(suite.members(), num_classes)
   members = {name: Trial(attack) for name, attack in usable.items()}
   transfer = {f"black-box PGD-{BLACK_BOX_STEPS}, source {number + 1}":
