@@ -40,6 +40,9 @@ class NobodyCrafts:
   def ready(self):
     return 0
 
+  def starting(self):
+    return 1
+
   def take(self, timeout):
     pass
 
@@ -67,6 +70,7 @@ def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path
   # A ticket further than the run has steps.
   stepper.restore(types.SimpleNamespace(step=25, arrays={}))
   stepper(5)
+  assert stepper.pending == "1 of 1 worker still starting"
   step = AdversarialStep(theirs)
   step.learn(*step.craft(batches.indices(25), 25), 5)
   assert float(ours.optimizer.learning_rate) == float(

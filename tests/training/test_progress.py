@@ -36,6 +36,21 @@ def test_lines_metrics_and_an_estimate(tmp_path, capsys):
   assert rows(tmp_path)[0]["examples_per_second"] == 256.0
 
 
+def test_steps_that_have_not_their_pace_yet_tell_nothing_of_what_is_left(tmp_path, capsys):
+  progress = progress_lib.Progress(config(tmp_path, steps=200))
+  for step in range(1, 62):
+    slow = step <= 32 or step == 41  # at 41, a worker is replaced
+    progress.timed(3.0 if slow else 0.5, "1 of 2 workers still starting" if slow else "")
+    progress.report(step, VALUES, np.zeros((4, 28, 28, 1), np.float32))
+  progress.close()
+  *lines, estimate = capsys.readouterr().out.splitlines()
+  assert estimate == "200 steps will take about 2 min (extrapolated from 20 steps; compiling left out)"
+  paces = [line.rpartition("  ")[2] for line in lines]
+  assert paces[5:7] == ["0.33 steps/s, 1 of 2 workers still starting", "0.67 steps/s, 82 s left"]
+  assert paces[8] == "1.00 steps/s, 78 s left"
+  assert [row["examples_per_second"] for row in rows(tmp_path)][5:7] == [42.7, 85.3]  # as it was
+
+
 def test_tensorboard_has_the_tags_of_the_challenge(tmp_path):
   progress = progress_lib.Progress(config(tmp_path))
   progress.report(10, VALUES, np.zeros((4, 28, 28, 1), np.float32))

@@ -96,6 +96,12 @@ class Pool(Protocol):
   def ready(self) -> int:
     """How many finished batches are waiting."""
 
+  def starting(self) -> int:
+    """How many workers are on their way to their first batch.
+
+    Where some are at work, those without a place are not on their way.
+    """
+
   def crafting(self) -> list[int]:
     """Steps of the weights of all batches in work, or that workers will begin next."""
 

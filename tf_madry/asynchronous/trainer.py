@@ -132,6 +132,14 @@ class Asynchronous:
     self._publish(step + 1)
     return result
 
+  @property
+  def pending(self) -> str:
+    """As of `Stepper`: workers that compile have nothing to show, and take cores from the others."""
+    starting, workers = self._pool.starting(), self._settings.workers
+    if not starting:
+      return ""
+    return f"{starting} of {workers} worker{'s' if workers > 1 else ''} still starting"
+
   def arrays(self) -> dict[str, np.ndarray]:
     """Which batches have been trained on, for the checkpoint."""
     return self._tickets.arrays()

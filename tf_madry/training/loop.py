@@ -130,7 +130,7 @@ class _Run:
     began = time.monotonic()
     result = self._next(step)
     loss = float(result.loss)
-    self._progress.timed(time.monotonic() - began)
+    self._progress.timed(time.monotonic() - began, self._stepper.pending)
     if logs and apart:
       natural, result = self._natural_accuracy(step), learner.rescore(result)
       loss = float(result.loss)

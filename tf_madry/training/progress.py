@@ -1,6 +1,7 @@
 """What a run tells while it goes on: progress bar or lines, metrics.jsonl, TensorBoard."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -29,13 +30,31 @@ SHOWN = {
     "trainer_waiting": ("waiting", ".0%"), "workers_blocked": ("blocked", ".0%"),
     "thrown_away": ("thrown away", "d"),
 }
+# A bar without the time that is left, as long as steps do not have the pace that they go on at.
+WITHOUT_ESTIMATE = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
+
+
+@dataclasses.dataclass
+class _Pace:
+  """Some steps, and the seconds that they took."""
+
+  steps: int = 0
+  seconds: float = 0.0
+
+  def add(self, seconds: float) -> None:
+    self.steps, self.seconds = self.steps + 1, self.seconds + seconds
+
+  def time_of(self, steps: int) -> float | None:
+    """Seconds that so many steps take; None if there is nothing to tell it by."""
+    return steps * self.seconds / self.steps if self.steps else None
 
 
 class Progress:
   """Reports one training run.
 
   Time that counts as training is the time inside the steps; the first step after a start, which
-  compiles, is left out of every speed.
+  compiles, is left out of every speed. What a run will take, and what is left of it, is told by the
+  steps alone that had the pace at which it goes on.
 
   Args:
     config: `Config` of the run.
@@ -52,10 +71,11 @@ class Progress:
 
   def __init__(self, config: Config, start: int = 0, elapsed: float = 0.0):
     self.config, self._start = config, start
-    self._steps = self._seconds = 0  # timed since the last report
-    self._timed_steps = self._timed_seconds = 0  # timed since the start
+    self._line = _Pace()  # since the last report
+    self._steady, self._first = _Pace(), _Pace()  # at their pace: since the last report, the start
     self._compiled = False
     self._estimated = False
+    self._pending = ""
     self._path = os.path.join(config.run.model_dir, METRICS)
     with self._writing():
       rows = keep_until(self._path, start)
@@ -73,21 +93,31 @@ class Progress:
     """Seconds since the run first began, stops left out."""
     return time.monotonic() - self._began
 
-  def timed(self, seconds: float) -> None:
-    """Counts one step that took so many seconds."""
+  def timed(self, seconds: float, pending: str = "") -> None:
+    """Counts one step.
+
+    Args:
+      seconds: that it took.
+      pending: as of `Stepper`, after it.
+    """
+    self._pending = pending
+    self._bar.bar_format = WITHOUT_ESTIMATE if pending else None
     self._bar.update()
     if not self._compiled:
       self._compiled = True
       return
-    self._steps, self._seconds = self._steps + 1, self._seconds + seconds
-    self._timed_steps, self._timed_seconds = self._timed_steps + 1, self._timed_seconds + seconds
-    if not self._estimated and self._timed_steps == ESTIMATE_AFTER:
+    self._line.add(seconds)
+    if pending:
+      self._steady, self._first = _Pace(), _Pace()
+      return
+    self._steady.add(seconds)
+    self._first.add(seconds)
+    if not self._estimated and self._first.steps == ESTIMATE_AFTER:
       self._estimated = True
       steps = self.config.training.steps - self._start
-      total = steps * self._timed_seconds / self._timed_steps
       here = " from here" if self._start else ""
-      self.say(f"{steps:,} steps{here} will take about {duration(total)} (extrapolated from "
-               f"{self._timed_steps} steps; compiling left out)")
+      self.say(f"{steps:,} steps{here} will take about {duration(self._first.time_of(steps))} "
+               f"(extrapolated from {self._first.steps} steps; compiling left out)")
 
   def report(self, step: int, values: dict[str, object], images: tf.Tensor) -> bool:
     """Logs the values of a step, where due: to the terminal, metrics.jsonl and TensorBoard.
@@ -102,12 +132,11 @@ class Progress:
       Whether a line of metrics.jsonl was written.
     """
     if line := self.config.has_line(step):
-      speed = self._steps / self._seconds if self._steps else None
-      self._steps = self._seconds = 0
+      speed = self._line.steps / self._line.seconds if self._line.steps else None
       per_second = speed and round(speed * self.config.training.batch_size, 1)
       self._record(step, {"split": "train", **values, "examples_per_second": per_second})
-      left = (self.config.training.steps - step) / speed if speed else None
-      self._show(step, values, speed, left)
+      self._show(step, values, speed, self._steady.time_of(self.config.training.steps - step))
+      self._line, self._steady = _Pace(), _Pace()
     if step % self.config.run.summary_every == 0:
       self._summarise(step, values, images)
     return line
@@ -153,7 +182,8 @@ class Progress:
     if not self._bar.disable:
       self._bar.set_postfix(shown)
       return
-    pace = f"{speed:.2f} steps/s, {duration(left)} left" if speed else "compiling"
+    outlook = self._pending if left is None else f"{duration(left)} left"
+    pace = f"{speed:.2f} steps/s, {outlook}" if speed else "compiling"
     text = "  ".join(f"{label} {value}" for label, value in shown.items())
     print(f"step {step:,}/{self.config.training.steps:,}  {text}  {pace}", flush=True)
 

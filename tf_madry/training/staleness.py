@@ -50,6 +50,8 @@ class Stale:
   0.0012 at ε = 0.3 and a third of a grey level, and stays in the ball; its border is kept as it is.
   """
 
+  pending = ""
+
   def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
     self._learner, self._step, self._batches = learner, step, batches
     self._queue = collections.deque()  # of int8 perturbations, the oldest first
@@ -123,6 +125,8 @@ class Reloading:
   R, from 0 to R - 1, (R - 1)/2 on average. No queue: what waits in one adds to this in a real run.
   R = 1 is plain training.
   """
+
+  pending = ""
 
   def __init__(self, learner: Learner, step: AdversarialStep, batches: Batches):
     self._learner, self._step, self._batches = learner, step, batches

@@ -88,7 +88,14 @@ class DivisibleStep(Step, Protocol):
 
 
 class Stepper(Protocol):
-  """What gives a run its steps; made from a `Learner` and the run's `Batches`."""
+  """What gives a run its steps; made from a `Learner` and the run's `Batches`.
+
+  Attributes:
+    pending: what steps still lack of the pace at which they will go on, in words, as "1 of 2 workers
+      still starting"; "" if nothing.
+  """
+
+  pending: str
 
   def __call__(self, step: int) -> StepResult | None:
     """Does training step `step` (from 0); None: not yet, the loop sees to signals and calls again.

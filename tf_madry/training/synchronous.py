@@ -31,6 +31,8 @@ class Synchronous:
     make_step: called with the learner.
   """
 
+  pending = ""
+
   def __init__(self, learner: Learner, batches: Batches,
                make_step: Callable[[Learner], Step] | None = None):
     self._step, self._batches, self._tickets = (make_step or step_of)(learner), batches, Tickets()

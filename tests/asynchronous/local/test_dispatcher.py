@@ -149,6 +149,7 @@ def test_no_more_batches_than_allowed_are_on_their_way(in_flight):
         while (ticket := worker.next_ticket(0)) is not None:
           assert ticket < step + in_flight
           assert dispatcher.in_work()[number] == ticket
+          assert dispatcher.at_work() > number
           assert worker.publish(np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.int32), 0, 0), (
             "no slot for a ticket"
           )

@@ -123,6 +123,10 @@ class Dispatcher:
     self._collect(0)
     return len(self._ready)
 
+  def at_work(self) -> int:
+    """Returns how many workers have asked for a ticket, and have not been lost."""
+    return sum(one.crafting for one in self._workers.values())
+
   def in_work(self) -> dict[int, int]:
     """Returns {worker: ticket} of what each worker has in work, or will begin next."""
     return {worker: one.tickets[0] for worker, one in self._workers.items()

@@ -71,6 +71,9 @@ class LocalPool:
   def ready(self) -> int:
     return self._dispatcher.ready()
 
+  def starting(self) -> int:
+    return len(self._placements) - self._dispatcher.at_work()
+
   def crafting(self) -> list[int]:
     steps = []
     for worker, ticket in self._dispatcher.in_work().items():

@@ -1,10 +1,11 @@
 """Workers on a cluster: actors of Ray that are asked for batches (§7)."""
 
+import contextlib
 import dataclasses
 import functools
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,21 @@ from tf_madry.config import Config
 from tf_madry.training.stepper import StepperError
 from tf_madry.training.tickets import Tickets
 
-HEARTBEAT = 10.0  # seconds without an answer after which a worker is given up
+HEARTBEAT = 10.0
 STARTING = 120.0  # seconds that it may take to get ready once it has a place
 _PULSE = 1.0  # seconds between two looks
 _AHEAD = 2  # batches that a worker is asked for: one in work, one to go on with
 _SETTLING = 5.0  # seconds after which it is said that workers have no place yet
+_ENDED = "Ray has ended on this machine"
+
+
+@contextlib.contextmanager
+def _noticing() -> Iterator[None]:
+  """Raises `StepperError` in place of what Ray raises once it has ended on this machine."""
+  try:
+    yield
+  except OSError as error:
+    raise StepperError(_ENDED) from error
 
 
 @dataclasses.dataclass
@@ -52,11 +63,13 @@ class RayPool:
     image_shape: (height, width, channels).
     weight_shapes: of the weights that are published, by name.
     data: digest of the trainer's data, see `Dataset`.
+    heartbeat: seconds without an answer after which a worker, or the cluster, is given up.
   """
 
   def __init__(self, config: Config, image_shape: tuple[int, ...],
-               weight_shapes: Mapping[str, tuple[int, ...]], *, data: str):
-    self._config, self._data = config, data
+               weight_shapes: Mapping[str, tuple[int, ...]], *, data: str,
+               heartbeat: float = HEARTBEAT):
+    self._config, self._data, self._heartbeat = config, data, heartbeat
     given = cluster.parse_resources(config.asynchronous.worker_resources)
     self._resources = cluster.worker_resources(given)
     self._workers: dict[int, _Worker] = {}
@@ -65,7 +78,7 @@ class RayPool:
     self._ready: deque[Batch] = deque()
     self._dealt = 0  # tickets that are not settled yet
     self._told = -1  # how many workers had a place when it was last looked at
-    self._head = ray.get_runtime_context().gcs_address
+    self._head, self._own_node = ray.get_runtime_context().gcs_address, cluster.OwnNode()
     self._answered = self._asked = time.monotonic()  # when the head did last, and was
     self.torn, self.waited = 0, 0.0
 
@@ -86,6 +99,7 @@ class RayPool:
   def restarts(self) -> int:
     return self._replacements.count
 
+  @_noticing()
   def publish(self, step: int, weights: Sequence) -> None:
     if not self._reachable():
       return
@@ -98,6 +112,7 @@ class RayPool:
       if worker.crafting:
         self._show(worker)
 
+  @_noticing()
   def look_after(self) -> None:
     if not self._reachable():
       return
@@ -112,6 +127,7 @@ class RayPool:
     self._tell_places()
     self._deal()
 
+  @_noticing()
   def take(self, timeout: float) -> Batch | None:
     start, lost = time.monotonic(), self.restarts
     self._collect(0)
@@ -124,9 +140,15 @@ class RayPool:
       self.waited += time.monotonic() - began
     return self._ready.popleft()
 
+  @_noticing()
   def ready(self) -> int:
     self._collect(0)
     return len(self._ready)
+
+  def starting(self) -> int:
+    at_work = sum(worker.crafting for worker in self._workers.values())
+    waiting = sum(not worker.name for worker in self._workers.values()) if at_work else 0
+    return self._config.asynchronous.workers - len(self._refused) - at_work - waiting
 
   def crafting(self) -> list[int]:
     # What a worker really began with may be newer.
@@ -134,7 +156,7 @@ class RayPool:
             for worker in self._workers.values() if worker.asked]
 
   def close(self) -> None:
-    if cluster.answers(self._head):
+    if cluster.answers(self._head) and not self._own_node.has_ended():
       for worker in self._workers.values():
         ray.kill(worker.actor)
     self._workers.clear()
@@ -147,15 +169,17 @@ class RayPool:
     If it is not, many a call of Ray would wait for it for a minute, and then end the process.
 
     Raises:
-      StepperError: it has not been for a while.
+      StepperError: it has not been for a while; Ray has ended on this machine.
     """
+    if self._own_node.has_ended():
+      raise StepperError(_ENDED)
     now = time.monotonic()
     if now > self._asked + _PULSE:
       self._asked = now
       if cluster.answers(self._head):
         self._answered = time.monotonic()
-    if now > self._answered + HEARTBEAT:
-      raise StepperError(f"the cluster has not answered for {HEARTBEAT:g} s")
+    if now > self._answered + self._heartbeat:
+      raise StepperError(f"the cluster has not answered for {self._heartbeat:g} s")
     return self._answered >= self._asked
 
   def _advance(self, number, worker):
@@ -172,8 +196,8 @@ class RayPool:
     elif worker.pulse and _done(worker.pulse):
       ray.get(worker.pulse)
       worker.pulse, worker.heard = None, now
-    elif worker.pulse and now > worker.heard + HEARTBEAT:
-      self._lose(number, f"gave no sign of life for {HEARTBEAT:g} s")
+    elif worker.pulse and now > worker.heard + self._heartbeat:
+      self._lose(number, f"gave no sign of life for {self._heartbeat:g} s")
     elif not worker.pulse and now > worker.heard + _PULSE:
       worker.pulse = worker.actor.pulse.options(concurrency_group="beside").remote()
       worker.heard = now
@@ -233,8 +257,9 @@ class RayPool:
           self._lose(asked[ref], error)
           continue
         ticket, _ = worker.asked.pop(ref)
+        # Copies: what is Ray's own memory can be given back only while Ray is there.
         self._ready.append(Batch(
-          images, labels, worker=asked[ref], ticket=ticket, weights_step=weights_step,
+          images.copy(), labels.copy(), worker=asked[ref], ticket=ticket, weights_step=weights_step,
           blocked=blocked, settle=functools.partial(self._settle, ticket)))
     self._deal()
 
