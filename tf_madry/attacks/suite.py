@@ -58,6 +58,6 @@ class Quick:
 
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
-    return {"APGD-CE": APGD(epsilon=self.epsilon, k=25, patience=1.0),
-            "multi-targeted": MultiTargeted(epsilon=self.epsilon, k=50, targets=5, scout=3),
+    return {"APGD-CE": APGD(epsilon=self.epsilon, k=50, patience=1.0),
+            "multi-targeted": MultiTargeted(epsilon=self.epsilon, targets=5, scout=3),
             "Square": Square(epsilon=self.epsilon, queries=10)}
