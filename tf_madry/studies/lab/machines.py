@@ -14,8 +14,9 @@ def here() -> dict[str, str]:
   """The machine at hand: {name: value}."""
   gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
           for gpu in tf.config.list_physical_devices("GPU")]
-  return {"on": ", ".join(gpus) or f"{devices.cores()} cores ({devices.cpu_model()})",
-          "TensorFlow": tf.__version__}
+  number = devices.cores()
+  cores = f"{number} core{'s' if number > 1 else ''} ({devices.cpu_model()})"
+  return {"on": ", ".join(gpus) or cores, "TensorFlow": tf.__version__}
 
 
 def joined(machines: Iterable[dict[str, str]]) -> dict[str, str]:
