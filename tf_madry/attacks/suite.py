@@ -48,7 +48,10 @@ class Suite:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quick:
-  """A cheap look: what it leaves standing is an upper bound of what the suite would.
+  """A cheap look, in an eighth of the suite's time: what it leaves standing is an upper bound.
+
+  It goes without what only Square would find, with thousands of queries: on robust networks about
+  one example in a hundred.
 
   Attributes:
     epsilon: radius of the ball, in units of the pixel range.
