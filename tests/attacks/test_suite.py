@@ -25,6 +25,11 @@ def test_each_list_costs_a_fraction_of_the_one_before():
   assert suite < full / 6 and quick < suite / 6
 
 
+def test_of_many_classes_only_the_likeliest_are_scouted():
+  costs = [Suite().members()["multi-targeted"].cost(classes) for classes in (10, 1000)]
+  assert costs[0] == costs[1]
+
+
 @pytest.mark.parametrize(("settings", "words"), [
     ({"scout": 0}, "scout is 0"), ({"patience": 0.0}, "patience is 0.0"), ({"k": 0}, "k is 0"),
     ({"epsilon": 2.0}, "epsilon is 2.0")])

@@ -24,8 +24,9 @@ class Suite:
     queries: of Square.
     patience: when APGD on cross-entropy and Square give an example up, as in `apgd.ascend` and
       `Square`: most of the time would go into examples that no attack comes near to. None: never.
-    scout: steps that tell which classes the targeted attacks try, as in `targeted.towards_each`,
-      for the same reason. None: they try all.
+    scout: steps that tell which of the likeliest classes the targeted attacks try, as in
+      `targeted.towards_each`, for the same reason. None: APGD-T tries all of these,
+      multi-targeted PGD all there are.
   """
 
   epsilon: float = 0.3
@@ -42,7 +43,8 @@ class Suite:
     """{name: attack}, in the order in which they run."""
     size, patience = {"epsilon": self.epsilon, "k": self.k}, {"patience": self.patience}
     return {"APGD-CE": APGD(**size, **patience), "APGD-T": APGDT(**size, scout=self.scout),
-            "multi-targeted": MultiTargeted(**size, scout=self.scout),
+            "multi-targeted": MultiTargeted(**size, targets=self.scout and APGDT.targets,
+                                            scout=self.scout),
             "Square": Square(epsilon=self.epsilon, queries=self.queries, **patience)}
 
 
