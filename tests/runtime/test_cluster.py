@@ -1,7 +1,11 @@
 """The processes that TF_CONFIG names."""
 
+import contextlib
 import json
-import socket
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -51,15 +55,37 @@ def test_what_is_no_cluster_is_one_line(monkeypatch, text, said):
   assert said in error_of(from_environment)
 
 
-def test_who_takes_no_connections_any_more_has_gone(monkeypatch):
+# As a server of gRPC does, it greets who connects.
+SERVER = """
+import socket
+with socket.create_server(("localhost", 0)) as server:
+  print(server.getsockname()[1], flush=True)
+  while True:
+    server.accept()[0].send(b"0")
+"""
+
+
+@contextlib.contextmanager
+def partner():
+  """Another process: (its address, the process)."""
+  process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+  with process:
+    try:
+      yield f"localhost:{process.stdout.readline().strip()}", process
+    finally:
+      process.kill()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_who_dies_or_freezes_has_gone(monkeypatch, signum):
   monkeypatch.setattr(cluster_lib, "PAUSE", 0.01)
-  with socket.create_server(("localhost", 0)) as here, socket.create_server(("localhost", 0)) as there:
-    addresses = [f"localhost:{server.getsockname()[1]}" for server in (here, there)]
-    cluster = Cluster(tuple(addresses), 0)
+  monkeypatch.setattr(cluster_lib, "PATIENCE", 0.5)
+  with partner() as (address, process):
+    cluster = Cluster(("localhost:1", address), 0)
     assert cluster.answers(1)
     gone = []
     end = cluster.watch(lambda number: (gone.append(number), end.set()))
     assert not end.wait(0.2) and not gone
-    there.close()
+    os.kill(process.pid, signum)
     assert end.wait(10) and gone == [1]
-  assert cluster.name(1) == f"worker 1 ({addresses[1]})"
+  assert cluster.name(1) == f"worker 1 ({address})"

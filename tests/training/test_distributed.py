@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from tests.helpers.training import arrays, rows
 from tf_madry import checkpoints, datasets
 from tf_madry import config as configs
 from tf_madry.runtime.cluster import Cluster
-from tf_madry.training import loop, multiworker, saving
+from tf_madry.training import distributed, loop, multiworker, saving
 from tf_madry.training.learner import Learner
 from tf_madry.training.stepper import StepperError
 
-SETTINGS = {"k": 1, "batch_size": 7, "eval_every": 0, "log_every": 2, "learning_rate": 1e-3}
+SETTINGS = {"k": 1, "batch_size": 7, "eval_every": 0, "log_every": 2, "learning_rate": 3e-4}
 
 
 @pytest.mark.parametrize(("script", "given", "said"), [
@@ -39,7 +40,16 @@ def test_bad_input_is_one_line_and_makes_nothing(tmp_path, monkeypatch, script, 
   assert os.listdir(tmp_path) == []
 
 
-def test_processes_train_as_one_and_a_dead_one_ends_the_others(tmp_path, monkeypatch):
+IMPATIENT = """
+from tf_madry import cli
+from tf_madry.runtime import cluster
+import train
+cluster.PAUSE, cluster.PATIENCE = 0.2, 1.0
+cli.run(train.main)
+"""
+
+
+def test_processes_train_as_one_and_one_that_dies_or_freezes_ends_the_others(tmp_path, monkeypatch):
   monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")  # as users have it
   servers = [socket.create_server(("localhost", 0)) for _ in range(2)]
   addresses = [f"localhost:{server.getsockname()[1]}" for server in servers]
@@ -47,27 +57,35 @@ def test_processes_train_as_one_and_a_dead_one_ends_the_others(tmp_path, monkeyp
     server.close()
   (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
 
-  def begin(steps):
+  impatient = tmp_path / "impatient.py"
+  impatient.write_text(IMPATIENT)
+
+  def begin(steps, script="train.py"):
     for number in range(2):
       task = {"type": "worker", "index": number}
       monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": addresses}, "task": task}))
       # What is not the chief needs no directory.
       folder = tmp_path / ("run" if number == 0 else "nowhere")
-      yield start("train.py", "--strategy=multiworker", f"--config={tmp_path / 'settings.json'}",
+      yield start(script, "--strategy=multiworker", f"--config={tmp_path / 'settings.json'}",
                   f"--model_dir={folder}", f"--steps={steps}", cwd=tmp_path)
 
-  chief, other = begin(100_000)
-  try:
-    until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and len(rows(tmp_path / "run")) >= 2)
-    other.kill()
-    output, _ = chief.communicate(timeout=60)
-  finally:
-    chief.kill()
-  stopped = checkpoints.read_newest(str(tmp_path / "run")).step
-  assert chief.returncode == 2
-  assert output.splitlines()[-1] == (f"error: worker 1 ({addresses[1]}) has gone: start all of them again, and the run goes "
-                                     f"on; saved after step {stopped:,}")
-  assert output.count("error") == 1 and "Traceback" not in output
+  metrics, stopped, seen = tmp_path / "run" / "metrics.jsonl", 0, 0
+  for signum, script in ((signal.SIGKILL, "train.py"), (signal.SIGSTOP, impatient)):
+    chief, other = begin(100_000, script)
+    try:
+      until(lambda wanted=seen + 1: metrics.exists() and len(rows(tmp_path / "run")) >= wanted)
+      other.send_signal(signum)
+      output, _ = chief.communicate(timeout=60)
+    finally:
+      for process in (chief, other):
+        process.kill()
+    assert chief.returncode == 2
+    before, stopped = stopped, checkpoints.read_newest(str(tmp_path / "run")).step
+    assert stopped > before
+    assert output.splitlines()[-1] == (f"error: worker 1 ({addresses[1]}) has gone: start all of them again, and the run "
+                                       f"goes on; saved after step {stopped:,}")
+    assert output.count("error") == 1 and "Traceback" not in output
+    seen = len(rows(tmp_path / "run"))
 
   together = list(begin(stopped + 3))
   try:
@@ -122,8 +140,14 @@ def test_a_partner_who_has_gone_is_named_and_other_errors_are_not_hidden():
 
 def test_a_machine_that_goes_without_a_word_ends_the_process():
   script = ("import time\nfrom tf_madry.runtime import cluster\ncluster.PAUSE = 0.01\nfrom tf_madry.training import distributed\n"
-            "with distributed.watching(cluster.Cluster(('localhost:1', 'localhost:2'), 0)):\n  time.sleep(60)")
+            "partners = cluster.Cluster(('localhost:1', 'localhost:2'), 0)\n"
+            "with distributed.watching(partners, abort=str, grace=0.01):\n  time.sleep(60)")
   process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
   assert process.returncode == 2
   assert process.stderr == ("error: worker 1 (localhost:2) does not answer any more: start all of them again, and the run "
                             "goes on from its newest checkpoint\n")
+
+
+def test_it_is_said_who_is_waited_for(capfd):
+  with distributed.reminding(Cluster(("localhost:1", "localhost:2"), 0), every=0.01):
+    assert until(lambda: capfd.readouterr().out).startswith("the chief (localhost:1) still waits for worker 1 (localhost:2)\n")

@@ -10,7 +10,8 @@ from tf_madry.errors import require
 
 # The module of each.
 BENCHMARKS = {"core": "core", "loop": "runs", "queue": "transport", "weights": "transport",
-              "cluster": "cluster", "asynchronous": "runs", "devices": "devices"}
+              "cluster": "cluster", "asynchronous": "runs", "pools": "pools", "devices": "devices"}
+NEED_RAY = ("cluster", "pools")
 
 flags.DEFINE_list("batch_sizes", ["128"], "of core: images a step")
 flags.DEFINE_integer("instances", 5, "of core: how often each step is built and compiled")
@@ -25,7 +26,7 @@ def main(names: list[str]) -> int:
   for name in names:
     require(name in BENCHMARKS, "benchmark", name, ", ".join(BENCHMARKS))
   cli.load_tensorflow()
-  every = [name for name in BENCHMARKS if name != "cluster" or importlib.util.find_spec("ray")]
+  every = [name for name in BENCHMARKS if name not in NEED_RAY or importlib.util.find_spec("ray")]
   for name in names or every:
     benchmark = getattr(importlib.import_module(f"tf_madry.benchmark.{BENCHMARKS[name]}"), name)
     if name == "core":

@@ -13,7 +13,7 @@ VARIABLE = "TF_CONFIG"
 EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 JOBS = ("chief", "worker")  # of a cluster, in the order of its processes
 
-# A process that takes no connection so often in a row, so many seconds apart, has gone.
+# A process that does not answer within so many seconds, so often in a row, so many apart, has gone.
 CHECKS, PAUSE, PATIENCE = 3, 5.0, 5.0
 
 
@@ -44,19 +44,22 @@ class Cluster:
     return [number for number in range(len(self.addresses)) if number != self.own]
 
   def answers(self, number: int) -> bool:
-    """Whether a process takes connections."""
+    """Whether a process greets who connects, as gRPC's servers do.
+
+    Where a process is frozen, the system goes on taking connections for it.
+    """
     host, _, port = self.addresses[number].rpartition(":")
     try:
-      socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+      with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
+        return bool(connection.recv(1))
     except OSError:
       return False
-    return True
 
   def watch(self, has_gone: Callable[[int], object]) -> threading.Event:
     """Has a thread look after the others, which takes up to half a minute to notice.
 
-    A process that dies is known at once by the connections that it had; a machine that goes without
-    a word closes none.
+    A process that dies is known at once by the connections that it had; one that is frozen, or a
+    machine that goes without a word, closes none.
 
     Args:
       has_gone: called from the thread, once, with the number of the first that has gone.

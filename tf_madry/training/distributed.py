@@ -5,6 +5,7 @@ TensorFlow is imported only where it is asked: it has to be told of its devices 
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import threading
@@ -23,6 +24,8 @@ if typing.TYPE_CHECKING:
   import tensorflow as tf
 
 GONE = 2  # exit code of a process that lost another one, as of any error
+GRACE = 10.0  # seconds that it has to end by itself
+REMINDER = 60.0  # seconds from one word on who is waited for to the next
 
 
 def run(config: Config, load_tensorflow: Callable, *, resume: bool = True) -> int:
@@ -42,8 +45,10 @@ def run(config: Config, load_tensorflow: Callable, *, resume: bool = True) -> in
     cluster = clusters.from_environment()
     # What it has to say of a connection that is lost comes as an error, too.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _meet(cluster)
-  strategy = load_tensorflow(choose_devices=functools.partial(_strategy, settings, cluster))
+  with reminding(cluster) if cluster else contextlib.nullcontext():
+    if cluster:
+      _meet(cluster)
+    strategy = load_tensorflow(choose_devices=functools.partial(_strategy, settings, cluster))
   number, size = strategy.num_replicas_in_sync, config.training.batch_size
   require(size >= number, "batch_size", size, f"at least {number}, an example for each device")
   print(f"each batch is split over {number} device{'s' if number > 1 else ''}", flush=True)
@@ -96,6 +101,34 @@ def _meet(cluster: Cluster) -> None:
     time.sleep(1)
 
 
+@contextlib.contextmanager
+def reminding(cluster: Cluster, every: float = REMINDER) -> Iterator[None]:
+  """Says every so many seconds who does not answer yet, while the block waits for all to be there.
+
+  From a process of its own: TensorFlow waits in a call that lets no thread of Python's run.
+  """
+  process = multiprocessing.get_context("fork").Process(target=_remind, daemon=True,
+                                                        args=(cluster, every, os.getpid()))
+  process.start()
+  try:
+    yield
+  finally:
+    process.kill()
+    process.join()
+
+
+def _remind(cluster, every, parent):
+  for signum in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(signum, signal.SIG_DFL)
+  told = time.monotonic()
+  while os.getppid() == parent:
+    time.sleep(min(1.0, every))
+    if time.monotonic() > told + every:
+      if missing := [cluster.name(other) for other in cluster.others if not cluster.answers(other)]:
+        print(f"{cluster.name(cluster.own)} still waits for {', '.join(missing)}", flush=True)
+      told = time.monotonic()
+
+
 def _join(cluster: Cluster) -> "tf.distribute.Strategy":
   """The strategy over all devices of all processes; waits until they are all there."""
   import tensorflow as tf
@@ -116,16 +149,35 @@ def _join(cluster: Cluster) -> "tf.distribute.Strategy":
       signal.signal(signum, handler)
 
 
-@contextlib.contextmanager
-def watching(cluster: Cluster) -> Iterator[threading.Event]:
-  """Ends this process if another one goes without a word, as with the power of its machine.
+def _abort(why):
+  """Has what waits for other processes end with an error, as does all that would wait for them."""
+  import tensorflow as tf
+  from tensorflow.python.eager import context  # as TensorFlow itself does where nothing coordinates
+  context.context().abort_collective_ops(tf.errors.UNAVAILABLE, why)
 
-  TensorFlow would wait for it for good. What the chief has saved is what the run goes on from.
-  Gives the event that ends the watch before the block ends.
+
+@contextlib.contextmanager
+def watching(cluster: Cluster, *, abort: Callable[[str], object] = _abort,
+             grace: float = GRACE) -> Iterator[threading.Event]:
+  """Ends the block if another process freezes, or goes without a word, as with its machine's power.
+
+  TensorFlow would wait for it for good. Now the step under way ends as if that one had died; where
+  none does, this process ends, and what the chief has saved is what the run goes on from. Gives the
+  event that ends the watch before the block ends.
+
+  Args:
+    cluster: all processes.
+    abort: called with what has happened, ends the step under way.
+    grace: seconds that the block has to end then, and again the process.
   """
   def end(number):
-    output.fail(f"{cluster.name(number)} does not answer any more: start all of them again, and the "
-                "run goes on from its newest checkpoint")
+    name = cluster.name(number)
+    with contextlib.suppress(Exception):  # or the process would stay
+      abort(f"{name} does not answer")
+    if not over.wait(grace):
+      output.fail(f"{name} does not answer any more: start all of them again, and the run goes on "
+                  "from its newest checkpoint")
+    time.sleep(grace)  # what is said and saved has its time; TensorFlow may wait for good at its end
     os._exit(GONE)
 
   over = cluster.watch(end)
