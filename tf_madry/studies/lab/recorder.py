@@ -46,6 +46,11 @@ class Recorder:
     self._points = () if training.staleness or training.staleness_reload else points
     self._frame_every, self._frames = frame_every, []
 
+  @property
+  def pending(self) -> str:
+    """As of the stepper."""
+    return self._stepper.pending
+
   def __call__(self, step: int) -> StepResult | None:
     """Does training step `step` (from 0); None for "not yet, call again"."""
     result = self._stepper(step)
