@@ -125,7 +125,7 @@ def test_stale_training_is_as_good_as_synchronous_training(tmp_path):
   # then.
   settings = {
     "epsilon": 0.1,
-    "batch_size": 50,
+    "batch_size": 32,
     "learning_rate": 2e-3,
     "schedule": "linear",
     "steps": 100,

@@ -60,7 +60,9 @@ def test_too_few_steps_for_cycles_are_refused_before_training(tmp_path, monkeypa
     cycles.collect(tiny(tmp_path))
 
 
-def test_what_is_collected_can_be_drawn_and_the_control_has_the_length_of_the_long_run(tmp_path):
+def test_what_is_collected_can_be_drawn_and_the_control_has_the_length_of_the_long_run(tmp_path,
+                                                                                       monkeypatch):
+  monkeypatch.setattr(cycles, "STALE", 2)  # steps that fill the queue
   data = cycles.collect(tiny(tmp_path, scale=8 / options.STEPS, long=1.5))
   assert [row["frames"] for row in data["summary"]] == [6, 6]
   assert [data[name]["curve"][-1]["step"] for name in ("short", "long", "control")] == [8, 12, 12]

@@ -248,19 +248,19 @@ def test_help_lists_all_flags_of_a_script(tmp_path, script, own):
 
 
 def test_a_short_run_learns_to_be_robust(tmp_path):
-  settings = {"epsilon": 0.1, "steps": 150, "batch_size": 50, "log_every": 150, "learning_rate": 1e-3}
+  settings = {"epsilon": 0.1, "steps": 150, "batch_size": 32, "log_every": 150, "learning_rate": 2e-3, "schedule": "linear"}
   model = loop.train(config(tmp_path, **settings))
   test = datasets.load().test.head(300)
   attack = PGD(k=10, epsilon=0.1)
   result = accuracy.evaluate(model, attack, test)
   assert result.natural_accuracy > 0.90
-  assert result.adversarial_accuracy > 0.45  # 0.58 when this was written; natural training for as long leaves less than 0.25
+  assert result.adversarial_accuracy > 0.45  # 0.59 when this was written; natural training for as long leaves less than 0.25
   loaded = accuracy.evaluate(tf_madry.load_model(str(tmp_path)), attack, test)
   assert (loaded.natural_accuracy, loaded.adversarial_loss) == (result.natural_accuracy, result.adversarial_loss)
 
 
 def test_natural_training_is_not_robust(tmp_path):
-  model = loop.train(config(tmp_path, recipe="natural", steps=150, batch_size=50, log_every=150))
+  model = loop.train(config(tmp_path, recipe="natural", steps=150, batch_size=20, log_every=150))
   result = accuracy.evaluate(model, PGD(k=10, epsilon=0.1), datasets.load().test.head(300))
   assert result.natural_accuracy > 0.90
   assert result.adversarial_accuracy < 0.25
