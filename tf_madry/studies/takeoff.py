@@ -138,6 +138,7 @@ def _figure(by, rates, s_list, seeds):
       if s:
         axes[1].plot([rate * s] * len(values), values, ".", color=colour)
   axes[1].set_xscale("log")
+  plots.log_ticks(axes[1].xaxis)
   axes[1].set_xlim(min(products) / 1.2, max(products) * 1.2)
   axes[0].set_xlabel("staleness s")
   axes[1].set_xlabel("learning rate × s")
