@@ -43,6 +43,11 @@ def test_values_of_s_that_were_not_trained_are_said_and_decide_nothing():
   assert any("s = 1, 2, 4, 8, 32, 256, 512, 1024 were not trained" in note for note in found.notes)
 
 
+def test_without_the_s_at_which_the_papers_broke_no_break_is_not_told():
+  data = stale_data(s_list=(0, 16, 32), holds=lambda rate, s: True)
+  assert verdicts(data)[:3] == [None, None, None]
+
+
 def test_of_what_has_not_learnt_nothing_can_be_said():
   untrained = stale_data(holds=lambda rate, s: False)
   assert staleness.breaks(rows(untrained, 2e-3)) is None

@@ -53,7 +53,9 @@ class Quick:
   """A cheap look, in an eighth of the suite's time: what it leaves standing is an upper bound.
 
   It goes without what only Square would find, with thousands of queries: on robust networks about
-  one example in a hundred.
+  one example in a hundred. Of the 200 validation images on which its steps were chosen the suite
+  and it leave 94.0 and 95.0 % (`--recipe quick`; with its logits × 1,000 95.5), 90.0 and 91.0
+  (`certified`), 20.0 and 20.5 (600 steps of `quick`), 0.0 and 0.0 (κ = 1).
 
   Attributes:
     epsilon: radius of the ball, in units of the pixel range.

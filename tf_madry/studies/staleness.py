@@ -164,7 +164,7 @@ def _claims(rows, shown, rate):
     return f"s = {s} ({percent(rows[s]['adversarial_accuracy'], rows[s]['n'])})"
 
   yield Claim("There is a value of s above which adversarial accuracy breaks down (paper: from 90 "
-              "% to 5 %).", half is not None,
+              "% to 5 %).", True if half else False if max(rows) >= PAPER_BREAKS else None,
               f"{reached}; " + (f"significantly less from {at(falls)} on" if falls
                                 else f"not less up to {at(max(rows))}")
               + (f", less than half from {at(half)} on" if half
