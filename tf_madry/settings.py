@@ -76,7 +76,7 @@ class TrainingConfig:
   reduction: str = _method("mean")  # of the loss over the batch; the challenge sums
   initialization: str = _method("challenge")  # of the weights, see `network.build`
   # Of the learning rate; "linear": up over the first tenth of the steps, then down to 0; "late": up
-  # over the first fiftieth, down to 0 over the last two fifths.
+  # over the first fiftieth, down to 0 over the last three fifths.
   schedule: str = _method("constant")
   ramp: float = _method(0.0)  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = _method(1.0)  # radius of the ball that is trained in, in units of ε

@@ -12,10 +12,13 @@ from tf_madry.datasets import Dataset, as_float
 from tf_madry.models import intervals
 from tf_madry.runtime.graphs import acyclic, compiled
 from tf_madry.training.learner import Learner
+from tf_madry.training.normalization import EXAMPLES, normalized
 from tf_madry.training.stepper import Part, StepResult
 
 # Of all gradients together. While ε rises, some batches' bounds are far out.
 LARGEST_NORM = 10.0
+
+FIXED = 2  # variables: kernel and bias of the first layer
 
 GREY = 0.15  # see `open_share`; MNIST at ε = 0.3 has 0.07, images of even greys have 0.6
 
@@ -70,18 +73,24 @@ class BoundsStep:
                 part: Part | None = None) -> tuple[StepResult, list[tf.Tensor]]:
     """As in `DivisibleStep`; gradients by all weights but those of the first layer."""
     learner = self._learner
-    learner.copies.follow()
+    with tf.GradientTape() as tape:
+      # Of the same images for all parts of the batch, so that all have the same weights.
+      weights = normalized(learner.trained, learner.batch(indices[:EXAMPLES])[0],
+                           learner.config.training.precision)
+    learner.copies.follow(weights)
     images, labels = learner.batch(part.of(indices) if part else indices)
     radius = learner.schedule.part_of_epsilon(learner.schedule.done(step))
     weight = radius / learner.config.training.margin if phase else None
     loss, accuracy, gradients = self._differentiate(images, labels, radius, weight)
+    trained = [variable.value for variable in learner.trained.trainable_variables]
+    gradients = tape.gradient(weights[FIXED:], trained[FIXED:], output_gradients=gradients)
     return StepResult(loss, accuracy, images, labels), gradients
 
   def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> None:
     """As in `DivisibleStep`: a step of Adam, the gradients' norm clipped."""
     learner = self._learner
     gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_NORM)
-    first = learner.trained.layers[1].trainable_variables
+    first = learner.trained.trainable_variables[:FIXED]
     learner.update([*map(tf.zeros_like, first), *gradients], learner.schedule.done(step))
     learner.copies.average(step)
 
@@ -89,8 +98,7 @@ class BoundsStep:
     """(loss, certified share, gradients by all weights but those of the first layer), at that part
     of ε, with that weight of the bounds; None: the bounds alone."""
     learner, model = self._learner, self._learner.copies.computing
-    weights = [variable.value for layer in model.layers[2:]
-               for variable in layer.trainable_variables]
+    weights = [variable.value for variable in model.trainable_variables[FIXED:]]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       for variable in weights:
         tape.watch(variable)

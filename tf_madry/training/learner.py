@@ -39,8 +39,10 @@ class Learner:
     self.image_shape, self.num_classes = dataset.image_shape, dataset.num_classes
     self.num_examples = len(dataset.train)
     self.copies = Copies(config, dataset.image_shape, dataset.num_classes)
-    # Adam as TensorFlow 1 had it, where ε is 1e-8 (Keras: 1e-7).
-    self.optimizer = Adam(config.training.learning_rate, epsilon=1e-8, name="adam")
+    # Adam as TensorFlow 1 had it, where ε is 1e-8 (Keras: 1e-7). Normalisation leaves rounding
+    # errors of about that for gradients that are 0: Adam must not make whole steps of them.
+    epsilon = 1e-6 if config.training.bounds else 1e-8
+    self.optimizer = Adam(config.training.learning_rate, epsilon=epsilon, name="adam")
     self.optimizer.build(self.trained.trainable_variables)
     self._images = tf.constant(dataset.train.images)
     self._labels = tf.constant(dataset.train.labels)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tf_madry.settings import TrainingConfig
 
 # Shares of a run: over which the rate rises, and from which on it falls to 0 in a straight line.
-SCHEDULES = {"linear": (0.1, 0.1), "late": (0.02, 0.6)}
+SCHEDULES = {"linear": (0.1, 0.1), "late": (0.02, 0.4)}
 
 
 class Schedule:
