@@ -36,6 +36,15 @@ def test_a_network_that_loses_something_is_neither_unharmed_nor_broken():
   assert claims[1].seen is False  # not below half at 64, as the paper's
 
 
+def test_the_papers_break_is_to_less_than_half_and_what_is_lost_before_is_another_claim():
+  data = stale_data(holds=lambda rate, s: s < 50)
+  for row in data["final"]:
+    if row["s"] == 32:
+      row |= final_row(0.7)
+  assert [claim.seen for claim in staleness.findings(data, STALE).claims][:2] == [True, True]
+  assert verdicts(data)[4] is False
+
+
 def test_values_of_s_that_were_not_trained_are_said_and_decide_nothing():
   data = stale_data(s_list=(0, 16, 64, 128), holds=lambda rate, s: s < 50)
   found = staleness.findings(data, STALE)
