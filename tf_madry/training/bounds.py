@@ -76,7 +76,7 @@ class BoundsStep:
     with tf.GradientTape() as tape:
       # Of the same images for all parts of the batch, so that all have the same weights.
       weights = normalized(learner.trained, learner.batch(indices[:EXAMPLES])[0],
-                           learner.config.training.precision)
+                           learner.copies.computing.trainable_variables[FIXED].dtype)
     learner.copies.follow(weights)
     images, labels = learner.batch(part.of(indices) if part else indices)
     radius = learner.schedule.part_of_epsilon(learner.schedule.done(step))
