@@ -9,12 +9,12 @@ from tf_madry.studies import reload
 @pytest.mark.parametrize(("by", "seen"), [
     # An age of up to 99 does no harm, a constant one of 48 does: it is neither.
     ({("constant", 0): 0.9, ("reload", 100): 0.89, ("constant", 48): 0.3, ("constant", 100): 0.1},
-     [True, False, False]),
+     [True, False, False, True]),
     ({("constant", 0): 0.9, ("reload", 100): 0.3, ("constant", 48): 0.3, ("constant", 100): 0.1},
-     [False, True, False]),
+     [False, True, False, False]),
     ({("constant", 0): 0.9, ("reload", 100): 0.1, ("constant", 48): 0.8, ("constant", 100): 0.1},
-     [False, False, True]),
-    ({("constant", 0): 0.9, ("reload", 10): 0.9, ("constant", 32): 0.9}, [None, None, None])])
+     [False, False, True, False]),
+    ({("constant", 0): 0.9, ("reload", 10): 0.9, ("constant", 32): 0.9}, [None] * 4)])
 def test_which_age_decides(by, seen):
   assert [claim.seen for claim in reload.findings(reload_data(by), SETTINGS).claims] == seen
 
