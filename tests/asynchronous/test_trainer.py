@@ -60,7 +60,7 @@ def test_the_pace_keeps_the_bound(reload_every):
 
 
 def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path):
-  settings = config(tmp_path, steps=10, schedule="linear", averaging=0.9)
+  settings = config(tmp_path, steps=14, schedule="linear", averaging=0.9)
   dataset = datasets.load()
   batches = datasets.Batches(
     len(dataset.train), settings.training.batch_size, settings.training.seed
@@ -69,10 +69,10 @@ def test_the_schedule_follows_the_steps_and_the_random_start_the_ticket(tmp_path
   stepper = trainer.Asynchronous(ours, batches, make_pool=NobodyCrafts)
   # A ticket further than the run has steps.
   stepper.restore(types.SimpleNamespace(step=25, arrays={}))
-  stepper(5)
+  stepper(7)
   assert stepper.pending == "1 of 1 worker still starting"
   step = AdversarialStep(theirs)
-  step.learn(*step.craft(batches.indices(25), 25), 5)
+  step.learn(*step.craft(batches.indices(25), 25), 7)
   assert float(ours.optimizer.learning_rate) == float(
     rate("linear", settings.training.learning_rate, 0.5)
   )

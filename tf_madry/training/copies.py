@@ -64,7 +64,7 @@ class Copies:
       for average, weight in zip(self.result.weights, self._as_result(), strict=True):
         average.assign(decay * average + (1 - decay) * weight)
 
-    tf.cond((step + 1) % every == 0, average, lambda: None)
+    tf.cond(tf.equal((step + 1) % every, 0), average, lambda: None)
 
   def _as_result(self):
     """The weights that compute as those of the result."""
