@@ -1,6 +1,7 @@
 """What `headline` runs to the end, extrapolates and concludes."""
 
 import os
+import types
 
 import pytest
 
@@ -61,4 +62,9 @@ def test_a_run_that_is_given_is_called_what_it_is():
   bounded = config.resolve({}, "certified")[0]
   assert headline._label("mine", bounded) == "mine: recipe certified, on interval bounds"
   crew = config.resolve({"workers": 7}, "quick")[0]
-  assert headline._label("mine", crew) == "mine: κ = 8, 7 workers"
+  assert headline._label("mine", crew, 7) == "mine: κ = 8, 7 workers"
+  # train.py, which has no workers, keeps the setting as well: the log tells.
+  assert headline._label("mine", crew) == "mine: κ = 8, synchronous"
+  rows = [{"split": "train", "queue_depth": 1.5}]
+  assert headline._workers(types.SimpleNamespace(config=crew, rows=rows)) == 7
+  assert headline._workers(types.SimpleNamespace(config=crew, rows=[{"split": "train"}])) == 0

@@ -82,8 +82,8 @@ def _row(lab, name, network):
                            if row["examples_per_second"]]))
   whole = training.steps == full
   ours = name in (METHOD, *WHOLE, *SLICED)
-  row = {"name": name, "label": _label(name, network.config),
-         "workers": 0 if ours else network.config.asynchronous.workers,
+  workers = 0 if ours else _workers(network)
+  row = {"name": name, "label": _label(name, network.config, workers), "workers": workers,
          "precision": training.precision,
          "steps": training.steps,
          "full_steps": full, "seconds": network.rows[-1]["time"],
@@ -93,14 +93,18 @@ def _row(lab, name, network):
   return row | _attacked(lab, network) | {"curve": _curve(lab, name, network)}
 
 
-def _label(name, settings):
+def _workers(network):
+  """How many processes crafted for it; the settings of a run without any have a number, too."""
+  return network.config.asynchronous.workers if "queue_depth" in network.rows[-1] else 0
+
+
+def _label(name, settings, workers=0):
   if name == METHOD:
     return f"the paper's method, {METHOD}"
   if name in (*WHOLE, *SLICED):
     return f"recipe {name}"
   if settings.training.bounds:
     return f"{name}: recipe {settings.training.recipe}, on interval bounds"
-  workers = settings.asynchronous.workers
   return f"{name}: κ = {settings.attack.k}, {f'{workers} workers' if workers else 'synchronous'}"
 
 
@@ -237,7 +241,7 @@ def reaches(accuracy: float, n: int, aim: float, natural: float) -> bool | None:
 
 
 def _curves(rows):
-  figure, ((axis,),) = plots.grid(1, 1, width=6.4, height=3.6)
+  figure, ((axis,),) = plots.grid(1, 1, width=9.2, height=3.6)
   for colour, row in zip(plots.COLOURS, (row for row in rows.values() if row["curve"]),
                          strict=False):
     for kind, line in CURVES.items():
@@ -248,9 +252,13 @@ def _curves(rows):
                   linestyle=line, color=colour, marker=".", label=label)
   axis.axvline(PAPER_MINUTES, **plots.PAPER | {"linestyle": ":"},
                label=f"{PAPER_MINUTES} min: paper, eight GPUs")
-  axis.set_xlim(left=0)
+  longest = max((point["time"] / 60 for row in rows.values() for point in row["curve"]), default=0)
+  axis.set_xscale("log")  # some take a minute, others hours
+  ticks = [minutes for minutes in (1, 2, 5, 10, 20, 50, 100, 200, 500) if minutes < longest]
+  axis.set_xticks(ticks, ticks)
+  axis.minorticks_off()
   axis.set_xlabel("wall time (minutes)")
   axis.set_ylabel(f"adversarial accuracy (validation, PGD κ = {CURVE_STEPS})")
   plots.percent_axis(axis)
-  axis.legend(loc="lower right")
+  plots.legend_beside(figure, axis)
   return figure

@@ -73,9 +73,6 @@ class Network:
 
     A row has `step`, `fresh_accuracy`, `stale_accuracy` and `learning_rate`. Without staleness
     fresh and stale are one, of a single batch; with it they are means over the line's steps.
-
-    Without staleness fresh and stale are one, of a single batch; with it they are means over the
-    line's steps.
     """
     training = self.config.training
 
@@ -91,9 +88,6 @@ class Network:
   @functools.cached_property
   def made(self) -> dict[str, Any]:
     """How it was made: `machine`, and `validation`, {setting: value} of the attack on the way.
-
-    Networks that were trained before this was recorded were validated with the attack that they
-    were trained against.
 
     Networks that were trained before this was recorded were validated with the attack that they
     were trained against.
