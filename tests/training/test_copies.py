@@ -10,6 +10,7 @@ from tf_madry import datasets
 from tf_madry.models import network
 from tf_madry.training.learner import Learner
 from tf_madry.training.replay import ReplayStep
+from tf_madry.training.synchronous import step_of
 
 SMALL = {"k": 3, "batch_size": 8, "candidates": 1, "initialization": "he", "eval_every": 0,
          "log_every": 2}
@@ -34,6 +35,17 @@ def test_the_result_is_the_average_of_the_weights_and_float32(tmp_path):
     assert weight.dtype == "float32"
   assert {variable.dtype.name if hasattr(variable.dtype, "name") else variable.dtype
           for name, variable in learner.variables().items() if name.startswith(("model", "trained"))} == {"float32"}
+
+
+@pytest.mark.parametrize("recipe", ["fast", "certified"])
+def test_the_last_step_is_in_the_result_of_a_run_of_any_length(tmp_path, recipe):
+  values = {"batch_size": 8, "steps": 3, "precision": "float32", "model_dir": str(tmp_path)}
+  learner = Learner(configs.resolve(values, recipe)[0], datasets.load())
+  before, step = learner.model.get_weights(), step_of(learner)
+  for number in range(3):
+    step.run(tf.range(8 * learner.config.training.candidates), tf.constant(number))
+    changed = any((old != new).any() for old, new in zip(before, learner.model.get_weights(), strict=True))
+    assert changed == (number == 2)
 
 
 @pytest.mark.parametrize(("precision", "averaging"), [("float32", 0.9), ("bfloat16", 0.0)])

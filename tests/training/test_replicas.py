@@ -28,7 +28,9 @@ def test_the_weights_are_those_of_one_device(runs, name, other):
   ours, theirs = arrays(runs / name), arrays(runs / other)
   assert ours.keys() == theirs.keys()
   for key, array in theirs.items():
-    np.testing.assert_allclose(ours[key], array, rtol=1e-4, atol=2e-4, err_msg=key)
+    # Normalisation multiplies rounding errors by up to 316 where a unit hardly varies.
+    rtol, atol = (1e-4, 2e-4) if name == "certified" else (0, 1e-4)
+    np.testing.assert_allclose(ours[key], array, rtol=rtol, atol=atol, err_msg=key)
   seen, known = ([{key: row[key] for key in ("step", "split", "adversarial_accuracy", "natural_accuracy")}
                   for row in rows(runs / run)] for run in (name, other))
   assert seen == [row for row in known if row["step"] > driver.STOP or name != "resumed"]

@@ -92,7 +92,7 @@ class BoundsStep:
     gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_NORM)
     first = learner.trained.trainable_variables[:FIXED]
     learner.update([*map(tf.zeros_like, first), *gradients], learner.schedule.done(step))
-    learner.copies.average(step)
+    learner.average(step)
 
   def _gradients(self, images, labels, part, weight):
     """(loss, certified share, gradients by all weights but those of the first layer), at that part

@@ -49,9 +49,12 @@ class Copies:
       for ours, theirs in zip(self.computing.weights, self._followed.weights, strict=True):
         ours.assign(tf.cast(theirs, ours.dtype))
 
-  def average(self, step: tf.Tensor) -> None:
-    """Takes the weights after training step `step` (from 0) into the running average, every few
-    steps; where others were made of them, those of before it."""
+  def average(self, step: tf.Tensor, last: tf.Tensor) -> None:
+    """Takes the weights after training step `step` (from 0) into the running average.
+
+    That is done every few steps, and after the `last` one; where others were made of the weights,
+    with those of before it.
+    """
     if self.result is self.trained:
       return
     every = AVERAGED_EVERY if self._averaging else 1
@@ -64,7 +67,7 @@ class Copies:
       for average, weight in zip(self.result.weights, self._as_result(), strict=True):
         average.assign(decay * average + (1 - decay) * weight)
 
-    tf.cond(tf.equal((step + 1) % every, 0), average, lambda: None)
+    tf.cond(last | tf.equal((step + 1) % every, 0), average, lambda: None)
 
   def _as_result(self):
     """The weights that compute as those of the result."""

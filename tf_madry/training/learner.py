@@ -100,6 +100,10 @@ class Learner:
     gradients = (tf.cast(gradient, tf.float32) for gradient in gradients)
     self.optimizer.apply_gradients(zip(gradients, self.trained.trainable_variables, strict=True))
 
+  def average(self, step: tf.Tensor) -> None:
+    """Takes the weights after training step `step` (from 0) into the result, see `Copies`."""
+    self.copies.average(step, self.schedule.done(step, 1) >= 1)
+
   def rescore(self, result: StepResult) -> StepResult:
     """With loss and accuracy of the result, in float32, on the images that were just trained on; in
     a recipe that crafts none, on such as it is validated with."""

@@ -1,7 +1,5 @@
 """Batch normalisation without its layers: weights that already have it in them."""
 
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
@@ -15,7 +13,7 @@ def normalized(model: keras.Model, images: tf.Tensor,
 
   Bounds push units below 0, from where they do not return: without this a network trained on them
   ends with half of its filters and two thirds of its units at 0 on all images. Statistics are of
-  images as they are, not of bounds (Shi et al. 2021, §3.3). Scale and mean are merged into kernel
+  images as they are, not of bounds (Shi et al. 2021). Scale and mean are merged into kernel
   and bias, so that the network has no other layers than before; what Ioffe and Szegedy (2015)
   learn as a scale, the next layer's weights can do as well.
 
@@ -43,7 +41,7 @@ def normalized(model: keras.Model, images: tf.Tensor,
   return [*unchanged[:2], *weights, kernel * scale, shift, *unchanged[6:]]
 
 
-def _standard(inputs: tf.Tensor, bias: tf.Tensor) -> Sequence[tf.Tensor]:
+def _standard(inputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """(scale, shift) by which the last axis has mean `bias` and variance 1."""
   mean, variance = tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))
   scale = tf.math.rsqrt(variance + SMALLEST_VARIANCE)

@@ -57,7 +57,7 @@ class ReplayStep:
       perturbation = self._further(perturbation, gradient)
       number += 1
     self._carried.put(indices, perturbation)
-    learner.copies.average(step)
+    learner.average(step)
     return StepResult(loss, accuracy, adversarial, labels)
 
   def _hardest(self, indices):

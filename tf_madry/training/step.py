@@ -46,7 +46,7 @@ class AdversarialStep:
   def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> None:
     """As in `DivisibleStep`: a step of Adam."""
     self._learner.update(gradients, self._learner.schedule.done(step))
-    self._learner.copies.average(step)
+    self._learner.average(step)
 
   def _craft(self, indices, step, part=None):
     self._learner.copies.follow()
