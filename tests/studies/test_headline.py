@@ -5,6 +5,8 @@ import types
 
 import pytest
 
+from tests.helpers.errors import error_of
+from tests.helpers.evaluating import train
 from tests.helpers.studies import SETTINGS, tiny
 from tf_madry import config, recipes
 from tf_madry.studies import headline
@@ -68,3 +70,14 @@ def test_a_run_that_is_given_is_called_what_it_is():
   rows = [{"split": "train", "queue_depth": 1.5}]
   assert headline._workers(types.SimpleNamespace(config=crew, rows=rows)) == 7
   assert headline._workers(types.SimpleNamespace(config=crew, rows=[{"split": "train"}])) == 0
+
+
+def test_runs_that_cannot_be_taken_are_refused_before_anything_is_trained(tmp_path):
+  done = train(tmp_path / "mine", steps=2)
+  assert list(headline._given((done,))) == ["mine"]
+  assert "accepted: folders of names" in error_of(headline._given, (done, done))
+  assert "accepted: folders of names" in error_of(headline._given, (str(tmp_path / "paper"),))
+  lab = types.SimpleNamespace(options=types.SimpleNamespace(runs=(str(tmp_path / "none"),)))
+  assert "none" in error_of(headline.collect, lab)
+  os.remove(os.path.join(done, "metrics.jsonl"))
+  assert "metrics.jsonl" in error_of(headline._given, (done,))

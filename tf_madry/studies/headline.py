@@ -8,6 +8,7 @@ import numpy as np
 from tf_madry import config
 from tf_madry.attacks.pgd import PGD
 from tf_madry.attacks.suite import Suite
+from tf_madry.errors import require
 from tf_madry.evaluation import accuracy, bounds, record, suite
 from tf_madry.evaluation.intervals import wilson
 from tf_madry.evaluation.published import AUTOATTACK, WHITE_BOX
@@ -52,10 +53,11 @@ def collect(lab: Lab) -> dict[str, Any]:
 
   What was trained to the end is attacked, and runs that are given are too.
   """
+  given = _given(lab.options.runs)  # first: what is wrong with them is told before hours of training
   networks = {METHOD: lab.network(k=8)} | {name: _recipe(lab, name,
                                                          lab.options.full or name in WHOLE)
                                           for name in (*SLICED, *WHOLE)}
-  networks |= {os.path.basename(os.path.normpath(path)): _there(path) for path in lab.options.runs}
+  networks |= given
   return {"recipes": [_row(lab, name, network) for name, network in networks.items()]}
 
 
@@ -70,9 +72,18 @@ def _recipe(lab, name, whole):
                      {"log_every": every, "eval_every": every, "checkpoint_every": 300})
 
 
-def _there(path):
-  values = config.read_file(os.path.join(path, "config.json"))[0] | {"model_dir": path}
-  return Network(config.Config.from_values(values))
+def _given(paths):
+  """{name: network} of runs that are done, called by their folders."""
+  networks = {}
+  for path in paths:
+    name = os.path.basename(os.path.normpath(path))
+    taken = {METHOD, *WHOLE, *SLICED, *networks}
+    require(name not in taken, "runs", path,
+            f"folders of names that are not a row's already: {', '.join(sorted(taken))}")
+    values = config.read_file(os.path.join(path, "config.json"))[0] | {"model_dir": path}
+    networks[name] = Network(config.Config.from_values(values))
+    require(networks[name].rows, "runs", path, "folders of runs that are done")
+  return networks
 
 
 def _row(lab, name, network):
