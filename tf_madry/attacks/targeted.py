@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_madry.attacks.base import Attack, Cost, Model, Seed, brief, later, prepare
-from tf_madry.attacks.losses import difference, margin, without
+from tf_madry.attacks.losses import Loss, difference, margin, without
 from tf_madry.attacks.pgd import maximise_compiled
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.errors import require
@@ -59,7 +59,9 @@ class Targeted:
   def __call__(self, model: Model, images: tf.Tensor, targets: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`, but that `targets` are the classes to reach: int32 [batch]."""
-    return _run(self, model, margin, *prepare(model, images, targets), seed)
+    images, targets = prepare(model, images, targets)
+    return narrowing(model, images, targets, seed, loss=margin, k=self.k, epsilon=self.epsilon,
+                     alpha=self.alpha)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,10 @@ class MultiTargeted:
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
-    return towards_each(functools.partial(_run, self, model, difference), model, images, labels,
-                        targets=self.targets, scout=self.scout, epsilon=self.epsilon, seed=seed)
+    search = functools.partial(narrowing, model, loss=difference, k=self.k, epsilon=self.epsilon,
+                               alpha=self.alpha)
+    return towards_each(search, model, images, labels, targets=self.targets, scout=self.scout,
+                        epsilon=self.epsilon, seed=seed)
 
 
 def towards_each(search: Callable[..., tf.Tensor], model: Model, images: tf.Tensor,
@@ -124,7 +128,7 @@ def towards_each(search: Callable[..., tf.Tensor], model: Model, images: tf.Tens
   if scout is None:
     scouted = images
   else:
-    first = functools.partial(_run, Targeted(k=scout, epsilon=epsilon), model, difference)
+    first = functools.partial(narrowing, model, loss=difference, k=scout, epsilon=epsilon)
     scouted, classes = _scout(first, model, images, labels, keys, classes)
   found = in_turn(model, images, labels,
                   [lambda x, y, aim, key=key: search(x, y, key, aim) for key in keys], classes)
@@ -150,23 +154,38 @@ def _scout(search, model, images, labels, keys, classes):
   nearest first, then -1: int32 [batch, classes])."""
   found = [search(images, labels, key, aim)
            for key, aim in zip(keys, tf.unstack(classes, axis=1), strict=True)]
-  leads = tf.stack([_lead(model, tried, labels) for tried in found], 1)
+  leads = tf.stack([lead(model, tried, labels) for tried in found], 1)
   order = tf.argsort(leads)
   nearest, leads, classes = (tf.gather(tensor, order, batch_dims=1)
                              for tensor in (tf.stack(found, 1), leads, classes))
-  near = (leads <= NEAR * _lead(model, images, labels)[:, tf.newaxis]) & (leads[:, :1] > 0)
+  near = (leads <= NEAR * lead(model, images, labels)[:, tf.newaxis]) & (leads[:, :1] > 0)
   return nearest[:, 0], tf.where(near, classes, -1)
 
 
-def _lead(model, images, labels):
-  """The margin; infinite where it is no number."""
+def lead(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+  """The margin of each example, float32 [batch]; infinite where it is no number."""
   leads = margin(float32_logits(model, images), labels)
   return tf.where(tf.math.is_finite(leads), leads, float("inf"))
 
 
-def _run(attack, model, loss, images, labels, seed, targets=None):
-  first = 2 * attack.epsilon if attack.alpha is None else attack.alpha
-  alphas = tf.constant(np.linspace(first, first / attack.k, attack.k), tf.float32)
+def narrowing(model: Model, images: tf.Tensor, labels: tf.Tensor, seed: Seed,
+              targets: tf.Tensor | None = None, *, loss: Loss, k: int, epsilon: float,
+              alpha: float | None = None) -> tf.Tensor:
+  """PGD whose steps fall linearly from α to α/k, so that it goes from the whole ball to one corner
+  of it.
+
+  Args:
+    model, images, labels: as `prepare` gives them.
+    seed: of the random start.
+    targets: int32 [batch], for a targeted loss only.
+    loss: a function of `losses.py`.
+    k, epsilon, alpha: as in `Targeted`.
+
+  Returns:
+    float32 images, of the shape of `images`.
+  """
+  first = 2 * epsilon if alpha is None else alpha
+  alphas = tf.constant(np.linspace(first, first / k, k), tf.float32)
   return maximise_compiled(model, images, labels, seeds.key(seed, 0, "random start"), loss=loss,
-                           k=tf.constant(attack.k), epsilon=tf.constant(attack.epsilon, tf.float32),
+                           k=tf.constant(k), epsilon=tf.constant(epsilon, tf.float32),
                            alpha=alphas, targets=targets)
