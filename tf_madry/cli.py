@@ -1,6 +1,7 @@
 """What the three scripts share: flags, one-line errors, exit codes, a quiet TensorFlow."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from absl import app, flags
 from tf_madry import config as configs
 from tf_madry import settings
 from tf_madry.errors import UserError
-from tf_madry.recipes import RECIPES
+from tf_madry.recipes import RECIPES, within
 from tf_madry.runtime import numerics, output, posix
 
 T = TypeVar("T")
@@ -74,13 +75,23 @@ def define_training_flags() -> None:
                        "if there is one")
 
 
-def training_config() -> configs.Config:
-  """The `Config` that flags, recipe, config file and paper make; prints what there is to notice."""
+def training_config(minutes: float | None = None) -> configs.Config:
+  """The `Config` that flags, recipe, config file and paper make; prints what there is to notice.
+
+  Args:
+    minutes: how long the run is to take, which chooses the recipe where neither a flag nor a file
+      does; None: that is open, and it is the paper's.
+  """
   given = {name: FLAGS[name].value for name in configs.FIELDS
            if name in FLAGS and FLAGS[name].value is not None}
-  given.pop("recipe", None)
-  config, notices = configs.resolve(given, FLAGS.recipe, FLAGS.config)
-  for notice in notices:
+  recipe, chosen = given.pop("recipe", None), []
+  if minutes and not recipe and not FLAGS.config:
+    attacks = {field.name for field in dataclasses.fields(settings.AttackConfig)} - {"epsilon"}
+    recipe = within(minutes, paper=bool(attacks & set(given))
+                    or given.get("dataset", "mnist") != "mnist")
+    chosen = [f"recipe {recipe}, for {minutes:g} minutes; --recipe names another"]
+  config, notices = configs.resolve(given, recipe, FLAGS.config)
+  for notice in chosen + notices:
     print(f"note: {notice}", file=sys.stderr)
   return config
 

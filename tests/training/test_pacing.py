@@ -6,8 +6,10 @@ import types
 
 import pytest
 
+from tests.helpers.processes import run
 from tests.helpers.training import arrays, same
 from tf_madry import config as configs
+from tf_madry import recipes
 from tf_madry.training import loop, pacing, validation
 
 SMALL = {"k": 2, "batch_size": 8, "candidates": 1, "eval_every": 0, "log_every": 2}
@@ -72,3 +74,16 @@ def test_the_pace_is_that_of_all_phases_of_a_run_without_what_is_done_once():
   mean = 0.4 * 0.8 + 0.6 * 0.5
   left = 600 - now[0] - pacing.ENDING
   assert steps == pytest.approx(left / (mean / pacing.LOOP_SHARE), rel=0.05)
+
+
+@pytest.mark.parametrize(("given", "recipe"), [
+    (["--minutes=0.02"], "fast"), (["--minutes=0.02", "--k=4"], "quick")])
+def test_minutes_choose_the_recipe_where_nothing_else_does(tmp_path, given, recipe):
+  code, output = run("train.py", *given, cwd=tmp_path)
+  assert (code, output.splitlines()) == (2, [
+    f"note: recipe {recipe}, for 0.02 minutes; --recipe names another",
+    "error: minutes is 0.02, accepted: enough for a step after the start"])
+
+
+def test_more_minutes_are_for_the_recipe_whose_steps_cost_more():
+  assert [recipes.within(minutes) for minutes in (4, 60)] == ["fast", "quick"]

@@ -64,6 +64,7 @@ class Quick:
   def members(self) -> dict[str, Attack]:
     """{name: attack}, in the order in which they run."""
     size = {"epsilon": self.epsilon}
-    return {"gradients": Glance(attacks=(APGD(**size, patience=2.0),
-                                         MultiTargeted(**size, k=50, targets=5, scout=5))),
+    return {"glance": Glance(attacks=(APGD(**size, patience=2.0),
+                                      MultiTargeted(**size, targets=5, scout=3),
+                                      Square(**size, queries=3000, patience=1.0))),
             "Square": Square(**size, queries=10)}
