@@ -25,7 +25,7 @@ def test_a_constant_staleness_stands_beside_each_reload():
 
 
 def test_what_is_collected_has_the_ages_of_its_weights(tmp_path):
-  data = reload.collect(tiny(tmp_path, r_list=(2,), s_list=(0, 1)))
+  data = reload.collect(tiny(tmp_path, r_list=(3,), s_list=(0, 1, 2)))
   assert [(row["kind"], row["value"], row["mean"], row["most"]) for row in data["final"]] == [
-    ("constant", 0, 0, 0), ("constant", 1, 1, 1), ("reload", 2, 0.5, 1)]
+    ("constant", 0, 0, 0), ("constant", 1, 1, 1), ("constant", 2, 2, 2), ("reload", 3, 1, 2)]
   assert all(row["n"] == 6 and row["curve"][-1]["step"] == 3 for row in data["final"])

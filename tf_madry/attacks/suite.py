@@ -53,7 +53,12 @@ class Suite:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quick:
-  """A cheap look, in a tenth of the suite's time: what it leaves standing is an upper bound.
+  """A cheap look, in a ninth of the suite's time: what it leaves standing is an upper bound.
+
+  It goes without Square's thousands of queries, and without a search where PGD does not come near.
+  Of 1,000 test images the suite and it leave 90.5 and 90.7 % (`pretrained/paper`), 89.6 and 90.0
+  (`pretrained/fast`), 89.0 and 89.7 (`--recipe certified --minutes 4`); its steps were chosen on
+  validation images.
 
   Attributes:
     epsilon: radius of the ball, in units of the pixel range.
@@ -65,6 +70,5 @@ class Quick:
     """{name: attack}, in the order in which they run."""
     size = {"epsilon": self.epsilon}
     return {"glance": Glance(attacks=(APGD(**size, patience=2.0),
-                                      MultiTargeted(**size, targets=5, scout=3),
-                                      Square(**size, queries=3000, patience=1.0))),
+                                      MultiTargeted(**size, targets=5, scout=3))),
             "Square": Square(**size, queries=10)}
