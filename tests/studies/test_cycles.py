@@ -32,7 +32,7 @@ def test_accuracies_that_fall_together_have_not_caught_up():
   data["long"]["curve"] = curve(lambda step: 0.0, lambda step: 0.66 if step < 300 else 0.03,
                                 steps=500)
   claims = cycles.findings(data, LONG).claims
-  assert claims[2].seen is False and "did not come together" in claims[2].evidence
+  assert claims[2].seen is False and "which met as stale fell" in claims[2].evidence
 
 
 @pytest.mark.parametrize(("short", "long", "time"), [

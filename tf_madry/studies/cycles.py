@@ -226,10 +226,11 @@ def _together(curve, plain):
 
 def _come_together(curve):
   share, last = _caught_up(curve), curve[-1]
+  met = last["stale_accuracy"] - last["fresh_accuracy"] <= 0.2
   return (f"fresh {last['fresh_accuracy']:.0%}, stale {last['stale_accuracy']:.0%} at the end, "
           + (f"within 20 points of each other after {share:.0%} of training, "
              f"{round(share * last['step']):,} steps" if share else
-             "which did not come together"))
+             "which met as stale fell" if met else "which did not come together"))
 
 
 def _adversarial(data):
