@@ -22,6 +22,7 @@ T = TypeVar("T")
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they are those of the script that asks for them, and in its --help
 ERROR_CODE = 2
+UNTIMED = ("staleness", "staleness_reload", "strategy")  # settings that go without `--minutes`
 
 # What TensorFlow prints on any machine without a GPU, whatever its log level.
 NOISE = re.compile(
@@ -85,7 +86,8 @@ def training_config(minutes: float | None = None) -> configs.Config:
   given = {name: FLAGS[name].value for name in configs.FIELDS
            if name in FLAGS and FLAGS[name].value is not None}
   recipe, chosen = given.pop("recipe", None), []
-  if minutes and not recipe and not FLAGS.config:
+  # Not before what is refused together with minutes has been.
+  if minutes and not recipe and not FLAGS.config and not set(UNTIMED) & set(given):
     attacks = {field.name for field in dataclasses.fields(settings.AttackConfig)} - {"epsilon"}
     recipe = within(minutes, paper=bool(attacks & set(given))
                     or given.get("dataset", "mnist") != "mnist")
