@@ -84,6 +84,11 @@ def test_bad_settings_are_named(settings, words):
     Glance(**settings)
 
 
+def test_a_label_that_is_no_class_is_named():
+  with pytest.raises(UserError, match="label is 7, accepted: whole numbers from 0 to 4"):
+    Glance(attacks=(PGD(),))(NET, IMAGES, np.full(len(IMAGES), 7))
+
+
 def test_it_costs_little_more_than_its_steps():
   attack = PGD(k=100)
   assert 10 < Glance(attacks=(attack,)).cost(10).gradients < 50 < attack.cost(10).gradients

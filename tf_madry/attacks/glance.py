@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from tf_madry.attacks.base import Attack, Cost, Model, Seed, prepare
+from tf_madry.attacks.base import Attack, Cost, Model, Seed
 from tf_madry.attacks.losses import cw
 from tf_madry.attacks.restarts import in_turn
 from tf_madry.attacks.targeted import NEAR, lead, narrowing
@@ -58,7 +58,9 @@ class Glance:
   def __call__(self, model: Model, images: tf.Tensor, labels: tf.Tensor, *,
                seed: Seed = 0) -> tf.Tensor:
     """As in `Attack`."""
-    images, labels = prepare(model, images, labels)
+    return in_turn(model, images, labels, [functools.partial(self._search, model, seed)])
+
+  def _search(self, model, seed, images, labels):
     found = narrowing(model, images, labels, seed, loss=cw, k=self.k, epsilon=self.epsilon)
     left = lead(model, found, labels)
     near = tf.where((left > 0) & (left <= NEAR * lead(model, images, labels)))

@@ -49,6 +49,10 @@ class BoundsStep:
   While ε rises, what the ramp leaves of the loss is that of the natural images, from which a
   network learns what there is to be bounded. The first layer stays as it begins: behind its
   thresholds black and white are points, and boxes small (`models/thresholds.py`).
+
+  A longer rise buys natural accuracy and costs proof. Of all test images, seed 0, certified and
+  natural: 7,000 steps 89.2 and 97.0 %, 14,000 with a rise of as many steps 89.6 and 97.0, 60,000
+  with one of as large a share 88.6 and 97.5.
   """
 
   def __init__(self, learner: Learner):

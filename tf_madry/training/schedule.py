@@ -51,7 +51,12 @@ def rate(schedule: str, peak: float, done: tf.Tensor) -> tf.Tensor:
 
 def growth(scale: float, warmup: float, done: tf.Tensor) -> tf.Tensor:
   """What a larger batch multiplies the rate with: `scale`, to which it rises from 1 over the first
-  `warmup` of a run (Goyal et al. 2017, §2.2)."""
+  `warmup` of a run (Goyal et al. 2017, §2.2).
+
+  Of the 94.9 % that `--recipe quick` has under PGD κ = 40, α = 0.01 (all test images, seed 0),
+  `--base_batch 128 --warmup 0.3` at an equal number of examples keeps 93.7 with 1,024 images a step
+  and 89.9 with 4,096, by the root 52.0.
+  """
   return 1.0 + (scale - 1.0) * ramp(warmup, done)
 
 

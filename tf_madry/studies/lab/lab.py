@@ -89,8 +89,6 @@ class Lab:
 
     Adam begins anew, with averages of 0. Batches and random starts are those of `seed`. Errors are
     as in `network`.
-
-    Adam begins anew, with averages of 0. Batches and random starts are those of `seed`.
     """
     values = {"k": network.config.attack.k, "staleness": s, "learning_rate": learning_rate,
               "steps": steps,
