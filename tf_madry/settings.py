@@ -80,6 +80,7 @@ class TrainingConfig:
   schedule: str = _method("constant")
   ramp: float = _method(0.0)  # share of the steps over which ε (with α) rises from 0 to its value
   margin: float = _method(1.0)  # radius of the ball that is trained in, in units of ε
+  shift: int = _method(0)  # pixels that training images are moved by at the most, anew in each step
   # Decay, by step, of the running average of the weights that is the result; 0: none.
   averaging: float = _method(0.0)
   # Weights are updated from the same backward passes as the attack's steps (Shafahi et al. 2019).
@@ -112,6 +113,8 @@ class TrainingConfig:
       require(self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
     if self.bounds:
       self._require_boundable()
+    require(not self.shift or not (self.replay or self.bounds), "shift", self.shift,
+            "0 in a recipe that replays its batches or trains on bounds")
     require(not (self.staleness_reload and self.staleness), "staleness_reload",
             self.staleness_reload, "0 with a staleness of its own")
 
@@ -122,6 +125,7 @@ class TrainingConfig:
         ("base_batch", 0, "a whole number of examples, 0 for none"),
         ("candidates", 1, "a whole number of batches, at least 1"),
         ("lead", 0, "a whole number of steps, at least 0"),
+        ("shift", 0, "a whole number of pixels, at least 0"),
         ("staleness", 0, "a whole number of steps, at least 0"),
         ("staleness_reload", 0, "a whole number of steps, 0 for off")):
       require(getattr(self, name) >= least, name, getattr(self, name), accepted)

@@ -8,7 +8,7 @@ from tf_madry.errors import UserError
 
 def test_in_full_no_attack_gives_anything_up():
   members = Suite(patience=None, scout=None).members()
-  # What records of the leaderboard are known by.
+  # What records of it are known by.
   assert {name: repr(attack) for name, attack in members.items()} == {
       "APGD-CE": "APGD(loss='xent', k=100, epsilon=0.3, rho=0.75)",
       "APGD-T": "APGDT(k=100, epsilon=0.3, rho=0.75, targets=9)",

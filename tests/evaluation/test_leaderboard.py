@@ -41,6 +41,15 @@ def test_rows_of_the_leaderboard_hold_what_they_contain(table):
   assert said[0].startswith("about ") and len(said) == 2 + len(result.rows)
 
 
+def test_restarts_are_other_runs_of_the_same_attack_where_it_comes_near():
+  trials = leaderboard.plan(0.02, k=5, restarts=3)[0].trials
+  for loss in leaderboard.LOSSES:
+    first, others = trials[f"PGD, {loss}"], trials[f"PGD, {loss}, restarts"]
+    (repeated,) = others.attack.attacks
+    assert (repeated.attack, repeated.restarts + 1) == (first.attack, 3)
+    assert (first.restart, others.restart) == (0, 1)  # so with other random starts
+
+
 def test_the_leaderboard_names_the_secret_models_accuracies(table, tmp_path):
   result, _, _ = table
   leaderboard.write_markdown(str(tmp_path / "table.md"), result, "a model")

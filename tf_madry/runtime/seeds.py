@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 # The numbers are part of a run's identity: they stay, and new purposes get new ones.
-PURPOSES = {"random start": 1, "restart": 2, "evaluation": 3}
+PURPOSES = {"random start": 1, "restart": 2, "evaluation": 3, "shift": 4}
 
 
 def key(seed: int | tf.Tensor, step: int | tf.Tensor, purpose: str) -> tf.Tensor:

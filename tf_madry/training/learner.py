@@ -9,11 +9,13 @@ from tf_madry import checkpoints, datasets
 from tf_madry.attacks.losses import score, xent
 from tf_madry.attacks.pgd import PGD
 from tf_madry.config import Config
+from tf_madry.runtime import seeds
 from tf_madry.runtime.graphs import acyclic
+from tf_madry.training import shifts
 from tf_madry.training.copies import Copies
 from tf_madry.training.optimizer import Adam
 from tf_madry.training.schedule import Schedule
-from tf_madry.training.stepper import StepResult
+from tf_madry.training.stepper import Part, StepResult
 
 
 class Learner:
@@ -79,6 +81,22 @@ class Learner:
   def batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Training examples by number: float32 images [batch, height, width, channels], labels."""
     return datasets.as_float(tf.gather(self._images, indices)), tf.gather(self._labels, indices)
+
+  def moved(self, indices: tf.Tensor, step: tf.Tensor,
+            part: Part | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `batch`, with the images as they are in that step: moved by up to `shift` pixels.
+
+    Args:
+      indices: of the examples.
+      step: training step, from 0.
+      part: of the batch that the examples are; None: all of it.
+    """
+    training = self.config.training
+    images, labels = self.batch(indices)
+    if training.shift:
+      key = seeds.key(training.seed, step, "shift")
+      images = shifts.moved(images, training.shift, key, part and (part.first, part.total))
+    return images, labels
 
   def _differentiate(self, images, labels):
     """The training loss by the computing copy: (`StepResult`, gradient by images, by weights)."""

@@ -158,7 +158,7 @@ class _Run:
     return result
 
   def _natural_accuracy(self, step):
-    images, labels = self._learner.batch(self._batches.indices(step))
+    images, labels = self._learner.moved(self._batches.indices(step), step)
     return validation.natural_accuracy(self._learner.model, images, labels)
 
   def _conclude(self, done):

@@ -66,10 +66,11 @@ class Stale:
     number = step + len(self._queue)
     indices = tf.constant(self._batches.indices(number))
     images, labels = self._step.craft(indices, tf.constant(number))
-    self._queue.append(self._pack(images, indices))
+    self._queue.append(self._pack(images, indices, tf.constant(number)))
     if len(self._queue) <= self._size:
       return None
-    stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)))
+    stale = self._unpack(self._queue.popleft(), tf.constant(self._batches.indices(step)),
+                         tf.constant(step))
     self._fresh.append(_accuracy(self._learner, images, labels))
     # The training step knows the stale accuracy, but of the model that it computes with.
     rounded = self._learner.config.training.precision != "float32"
@@ -78,12 +79,12 @@ class Stale:
     self._stale.append(accuracy if rounded else float(result.accuracy))
     return result
 
-  def _packed(self, images, indices):
-    natural, _ = self._learner.batch(indices)
+  def _packed(self, images, indices, step):
+    natural, _ = self._learner.moved(indices, step)
     return linf.pack(tf.math.divide_no_nan(images - natural, self._radius))  # a ball may be a point
 
-  def _unpacked(self, packed, indices):
-    natural, labels = self._learner.batch(indices)
+  def _unpacked(self, packed, indices, step):
+    natural, labels = self._learner.moved(indices, step)
     moved = natural + self._radius * linf.unpack(packed)
     return linf.project(moved, linf.ball(natural, self._radius)), labels
 

@@ -50,7 +50,7 @@ class AdversarialStep:
 
   def _craft(self, indices, step, part=None):
     self._learner.copies.follow()
-    images, labels = self._learner.batch(part.of(indices) if part else indices)
+    images, labels = self._learner.moved(part.of(indices) if part else indices, step, part)
     return self._maximise(images, labels, step, part), labels
 
   def _learn(self, images, labels, step):

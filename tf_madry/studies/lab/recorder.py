@@ -65,7 +65,7 @@ class Recorder:
   def _frame(self, step):
     indices = tf.range(EXAMPLES)
     images, _ = self._step.craft(indices, tf.constant(step))
-    natural, _ = self._learner.batch(indices)
+    natural, _ = self._learner.moved(indices, tf.constant(step))
     change = (images - natural).numpy() / self._learner.config.attack.epsilon
     return np.round(change * LEVELS).clip(-LEVELS, LEVELS).astype(np.int8)
 
