@@ -125,7 +125,7 @@ def test_what_cannot_be_split_is_refused_by_name(recipe, given):
     ("k", 0, "at least 1"), ("epsilon", -0.1, "from 0 to 1"), ("epsilon", 1.1, "from 0 to 1"),
     ("epsilon", float("nan"), "from 0 to 1"), ("alpha", 0.0, "above 0"), ("alpha", float("inf"), "above 0"),
     ("batch_size", 0, "at least 1"), ("candidates", 0, "at least 1"), ("candidates", 2, "1 in a recipe that does not replay"),
-    ("lead", -1, "at least 0"), ("lead", 1, "0 in a recipe that does not replay"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
+    ("lead", -1, "at least 0"), ("lead", 1, "0 in a recipe that does not replay"), ("shift", -1, "at least 0"), ("steps", 0, "at least 1"), ("learning_rate", 0.0, "above 0"),
     ("loss", "hinge", "xent, cw"), ("recipe", "slow", "paper, quick, challenge, fast"), ("seed", -1, "from 0"),
     ("checkpoint_every", 0, "at least 1"), ("eval_every", -1, "0 for never"),
     ("base_batch", -1, "0 for none"), ("warmup", 0.1, "0 without a base_batch"), ("warmup", 1.0, "from 0 to below 1"),
@@ -163,6 +163,13 @@ def test_unknown_keys_list_the_known_ones(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
   with pytest.raises(UserError, match="No such file"):
     configs.resolve({}, None, str(tmp_path / "none.json"))
+
+
+def test_long_is_quick_on_images_that_move():
+  quick, long = (configs.resolve({}, recipe)[0].experiment() for recipe in ("quick", "long"))
+  assert {name for name in quick if quick[name] != long[name]} == {"shift", "steps"}
+  with pytest.raises(UserError, match="shift is 1, accepted: 0 in a recipe that replays"):
+    configs.resolve({"shift": 1}, "fast")
 
 
 def test_quick_is_the_method_of_the_paper_at_other_rates():

@@ -67,7 +67,7 @@ def define_training_flags() -> None:
                        "craft, simulated as §5's workers reload them (0: off)")
   flags.DEFINE_enum("precision", None, settings.CHOICES["precision"],
                     "of forward and backward passes; weights, optimizer and projection are always "
-                    "float32 (float32; quick, fast and certified: what is quicker here)")
+                    "float32 (float32; quick, long, fast, certified: what is quicker here)")
   flags.DEFINE_string("config", None, "a config.json, ours or the challenge's")
   flags.DEFINE_integer("checkpoint_every", None, "steps between checkpoints (300)")
   flags.DEFINE_integer("eval_every", None, "steps between evaluations on the validation split, 0 "

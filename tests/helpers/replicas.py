@@ -12,10 +12,10 @@ import tensorflow as tf
 from tf_madry import config as configs
 from tf_madry.training import loop, replicas
 
-SETTINGS = {"k": 1, "batch_size": 8, "eval_every": 0, "log_every": 25, "checkpoint_every": 25, "learning_rate": 1e-3}
+SETTINGS = {"k": 1, "shift": 1, "batch_size": 8, "eval_every": 0, "log_every": 25, "checkpoint_every": 25, "learning_rate": 1e-3}
 STEPS, STOP = 50, 25
 # A step with all that steps can have, whose gradients are those of sums.
-CERTIFIED = {"recipe": "certified", "precision": "float32", "reduction": "sum", "steps": 6}
+CERTIFIED = {"recipe": "certified", "precision": "float32", "reduction": "sum", "steps": 6, "shift": 0}
 
 
 def config(model_dir, **settings):

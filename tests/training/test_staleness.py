@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.helpers.processes import run, start, until
 from tests.helpers.training import arrays, same
@@ -48,9 +49,10 @@ class Diary:
     return self._step.learn(images, *rest)
 
 
-def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path):
+@pytest.mark.parametrize("shift", [0, 2])
+def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tmp_path, shift):
   size, dataset = 3, datasets.load()
-  learner = Learner(config(tmp_path, staleness=size, margin=1.1), dataset)
+  learner = Learner(config(tmp_path, staleness=size, margin=1.1, shift=shift), dataset)
   diary = Diary(learner)
   batches = datasets.Batches(len(dataset.train), 8, 0)
   stepper, made, time_step = staleness.Stale(learner, diary, batches), {}, -size
@@ -64,7 +66,7 @@ def test_every_batch_is_trained_on_exactly_so_many_steps_after_it_was_crafted(tm
       time_step += 1
     crafted_at, images = made[step]
     assert time_step - 1 - crafted_at == size
-    natural = datasets.as_float(dataset.train.images[batches.indices(step)])
+    natural, _ = learner.moved(tf.constant(batches.indices(step)), tf.constant(step))
     # Half a level of the byte it was kept in.
     assert np.abs(diary.learnt[-1] - images).max() <= 0.33 / 254 + 1e-6
     assert np.abs(diary.learnt[-1] - natural).max() <= 0.33 + 1e-6
