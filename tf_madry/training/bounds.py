@@ -53,6 +53,10 @@ class BoundsStep:
   A longer rise buys natural accuracy and costs proof. Of all test images, seed 0, certified and
   natural: 7,000 steps 89.2 and 97.0 %, 14,000 with a rise of as many steps 89.6 and 97.0, 60,000
   with one of as large a share 88.6 and 97.5.
+
+  Of 5,000 validation images, 4,000 steps, other networks hardly do better: this one has 89.2 and
+  97.1, one of three 3×3 convolutions behind the thresholds 89.3 and 96.7, one whose thresholds are
+  not pooled, as the paper's are, 89.7 and 97.4; and this one trained with ε = 0.35 89.1 and 96.0.
   """
 
   def __init__(self, learner: Learner):
