@@ -47,4 +47,6 @@ def _opponent(config):
     words = "nothing"
   if training.candidates > 1:
     words += f", the hardest {training.batch_size} of {training.drawn} examples a step"
+  if training.shift:
+    words += f", images moved by up to {training.shift} pixels"
   return words + (f", in a ball of {training.margin:g} ε" if training.margin != 1 else "")
