@@ -58,7 +58,8 @@ RECIPES["long"] = RECIPES["quick"] | {"shift": 2, "steps": 20_000}
 # `quick` 90.5 % after 7.
 ENOUGH = 7
 # And `long`: of 30,000 steps of `quick`, the loss under attack (κ = 8, n = 1,000, validation) is
-# least after 7,000, 0.154, and 0.249 after 13,000, where training batches are at 99 to 100 %.
+# least after 7,000, 0.154, and 0.249 after 13,000, where training batches are at 99 to 100 %. On
+# the images of above, `long` has 91.4 % after 10 minutes, and 91.2 after 20,000 steps.
 MANY = 10
 
 
