@@ -27,3 +27,16 @@ def test_pooled_convolution_is_convolution_bias_relu_and_pooling(shape):
   layer(images)
   for ours, theirs in zip(with_gradients(layer), with_gradients(plain), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pair_differences_are_first_minus_second_to_the_last_bit(dtype):
+  filtered = tf.cast(tf.random.stateless_normal((3, 6, 6, 16), (0, 1)) * 1e3, dtype)
+  change = tf.cast(tf.random.stateless_normal((3, 6, 6, 8), (2, 3)), dtype)
+  with tf.GradientTape() as tape:
+    tape.watch(filtered)
+    out = layers.PairDifferences(dtype=dtype)(filtered)
+  gradient = tape.gradient(out, filtered, output_gradients=change)
+  np.testing.assert_array_equal(out, filtered[..., 0::2] - filtered[..., 1::2])
+  np.testing.assert_array_equal(gradient[..., 0::2], change)
+  np.testing.assert_array_equal(gradient[..., 1::2], -change)

@@ -54,11 +54,16 @@ class PooledConvolution(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tf_madry")
 class PairDifferences(keras.layers.Layer):
-  """Of each pair of channels the first minus the second."""
+  """Of each pair of channels the first minus the second.
+
+  As a 1×1 convolution with weights of 1 and -1, which is the same to the last bit: with slices of
+  every other channel, and their gradients, half of a network's time would go here.
+  """
 
   def call(self, filtered: tf.Tensor) -> tf.Tensor:
     """From [batch, height, width, 2 n] to [batch, height, width, n]."""
-    return filtered[..., 0::2] - filtered[..., 1::2]
+    signs = np.kron(np.eye(filtered.shape[-1] // 2), [[1], [-1]])  # [2 n, n]
+    return tf.nn.conv2d(filtered, tf.constant(signs[None, None], filtered.dtype), 1, "SAME")
 
 
 def _pooled_convolution(images, kernel, bias, groups=1):
