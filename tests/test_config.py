@@ -165,9 +165,10 @@ def test_a_file_that_is_not_there(tmp_path):
     configs.resolve({}, None, str(tmp_path / "none.json"))
 
 
-def test_long_is_quick_on_images_that_move():
+def test_long_is_quick_on_images_that_move_at_a_rate_that_stays():
   quick, long = (configs.resolve({}, recipe)[0].experiment() for recipe in ("quick", "long"))
-  assert {name for name in quick if quick[name] != long[name]} == {"shift", "steps"}
+  assert {name for name in quick if quick[name] != long[name]} == {
+      "shift", "margin", "averaging", "schedule", "steps"}
   with pytest.raises(UserError, match="shift is 1, accepted: 0 in a recipe that replays"):
     configs.resolve({"shift": 1}, "fast")
 
