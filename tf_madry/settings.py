@@ -113,8 +113,8 @@ class TrainingConfig:
       require(self.lead == 0, "lead", self.lead, "0 in a recipe that does not replay its batches")
     if self.bounds:
       self._require_boundable()
-    require(not self.shift or not (self.replay or self.bounds), "shift", self.shift,
-            "0 in a recipe that replays its batches or trains on bounds")
+    require(not self.shift or not self.bounds, "shift", self.shift,
+            "0 in a recipe that trains on interval bounds")
     require(not (self.staleness_reload and self.staleness), "staleness_reload",
             self.staleness_reload, "0 with a staleness of its own")
 

@@ -21,6 +21,15 @@ def test_images_move_by_all_that_is_allowed_and_no_further():
   assert len(found) == 9
 
 
+def test_what_moved_moves_back():
+  images = np.zeros((50, 9, 9, 1), np.float32)
+  images[:, 2:-2, 2:-2] = np.random.default_rng(1).random((50, 5, 5, 1))
+  key = seeds.key(0, 3, "shift")
+  moved = shifts.moved(tf.constant(images), 2, key)
+  assert not np.array_equal(moved, images)
+  np.testing.assert_array_equal(shifts.moved(moved, 2, key, back=True), images)
+
+
 def test_a_part_of_a_batch_moves_as_the_whole_does():
   images = tf.random.stateless_uniform([6, 5, 5, 1], [0, 0])
   key = seeds.key(0, 7, "shift")

@@ -91,12 +91,17 @@ class Learner:
       step: training step, from 0.
       part: of the batch that the examples are; None: all of it.
     """
-    training = self.config.training
     images, labels = self.batch(indices)
-    if training.shift:
-      key = seeds.key(training.seed, step, "shift")
-      images = shifts.moved(images, training.shift, key, part and (part.first, part.total))
-    return images, labels
+    return self.move(images, step, part), labels
+
+  def move(self, images: tf.Tensor, step: tf.Tensor, part: Part | None = None, *,
+           back: bool = False) -> tf.Tensor:
+    """Moves images of a batch, or what belongs to their pixels, as that step does; or back."""
+    training = self.config.training
+    if not training.shift:
+      return images
+    key = seeds.key(training.seed, step, "shift")
+    return shifts.moved(images, training.shift, key, part and (part.first, part.total), back)
 
   def _differentiate(self, images, labels):
     """The training loss by the computing copy: (`StepResult`, gradient by images, by weights)."""

@@ -17,7 +17,7 @@ class ReplayStep:
 
   The first `lead` of them go without: an update against an attack that has hardly begun is worth
   less than it costs. Every example's perturbation goes on from where it was when the example last
-  came (Zheng et al. 2020). The batch is made of the hardest examples of all `candidates`.
+  came (Zheng et al. 2020), wherever the example has moved. The batch is made of the hardest examples of all `candidates`.
 
   Attributes:
     run: see `stepper.Step`; the indices are those of all candidates.
@@ -38,8 +38,9 @@ class ReplayStep:
     learner = self._learner
     learner.copies.follow()
     indices = self._hardest(indices)
-    images, labels = learner.batch(indices)
-    perturbation = self._carried.get(indices)  # in units of the ball's radius, which may rise
+    images, labels = learner.moved(indices, step)
+    # In units of the ball's radius, which may rise.
+    perturbation = learner.move(self._carried.get(indices), step)
     number = tf.constant(0)
     while number < self._lead:
       adversarial = self._perturbed(images, perturbation, self._done(step, number))
@@ -56,7 +57,7 @@ class ReplayStep:
       learner.update(gradients, done)
       perturbation = self._further(perturbation, gradient)
       number += 1
-    self._carried.put(indices, perturbation)
+    self._carried.put(indices, learner.move(perturbation, step, back=True))
     learner.average(step)
     return StepResult(loss, accuracy, adversarial, labels)
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def moved(images: tf.Tensor, most: int, key: tf.Tensor,
-          place: tuple[int, int] | None = None) -> tf.Tensor:
+          place: tuple[int, int] | None = None, back: bool = False) -> tf.Tensor:
   """Moves each image by up to so many pixels up or down, and as many to a side.
 
   Args:
@@ -12,6 +12,7 @@ def moved(images: tf.Tensor, most: int, key: tf.Tensor,
     most: pixels; what comes in from outside is 0.
     key: see `seeds.key`.
     place: (first, total) where the images are part of a batch, as in `linf.random_point`.
+    back: whether to undo such a move, but for what it moved out.
 
   Returns:
     float32 images, of the shape of `images`.
@@ -19,6 +20,7 @@ def moved(images: tf.Tensor, most: int, key: tf.Tensor,
   first, total = place or (0, tf.shape(images)[0])
   moves = tf.random.stateless_uniform([total, 2], key, 0, 2 * most + 1, tf.int32)
   moves = moves[first:first + tf.shape(images)[0]]
+  moves = 2 * most - moves if back else moves
   border = (most, most)
   wide = tf.pad(images, [(0, 0), border, border, (0, 0)])
   rows = tf.gather(wide, moves[:, :1] + tf.range(images.shape[1]), axis=1, batch_dims=1)
