@@ -56,8 +56,8 @@ class PooledConvolution(keras.layers.Layer):
 class PairDifferences(keras.layers.Layer):
   """Of each pair of channels the first minus the second.
 
-  As a 1×1 convolution with weights of 1 and -1, which is the same to the last bit: with slices of
-  every other channel, and their gradients, two fifths of a network's time would go here.
+  As a 1×1 convolution with weights of 1 and -1, which on a CPU is the same to the last bit: with
+  slices of every other channel, and their gradients, two fifths of a network's time would go here.
   """
 
   def call(self, filtered: tf.Tensor) -> tf.Tensor:

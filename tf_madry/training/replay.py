@@ -17,7 +17,8 @@ class ReplayStep:
 
   The first `lead` of them go without: an update against an attack that has hardly begun is worth
   less than it costs. Every example's perturbation goes on from where it was when the example last
-  came (Zheng et al. 2020), wherever the example has moved. The batch is made of the hardest examples of all `candidates`.
+  came (Zheng et al. 2020), wherever the example has moved. The batch is made of the hardest
+  examples of all `candidates`.
 
   Attributes:
     run: see `stepper.Step`; the indices are those of all candidates.
