@@ -58,10 +58,11 @@ class Quick:
   It goes without Square's thousands of queries, and without a search where PGD does not come near.
   Of 1,000 test images the suite and it leave 90.5 and 90.7 % (`pretrained/paper`), 89.0 and 89.7
   (`--recipe certified --minutes 4`), 89.6 and 90.0 (`fast` at a rate that fell), 91.2 and 92.3
-  (`long` at one, of which Square alone breaks 0.6). Of networks whose rate stayed Square breaks
-  more: 1.5 points of `fast`'s (n = 2,000), 0.8 of `long`'s (n = 4,000), which this look mostly
-  misses. Of 1,000 validation images, on which its steps were chosen, they leave 18.9 and 19.2 % of
-  600 steps of `quick`, where so much is near that it takes a quarter of the suite's time.
+  (`long` at one, of which Square alone breaks 0.6). Where the rate stayed, Square breaks more, which
+  this look mostly misses: of 2,000 test images they leave 90.0 and 92.2 % (`fast`, 8,165 steps),
+  92.0 and 93.5 (`long`). Of 1,000 validation images, on which its steps were chosen, they leave
+  18.9 and 19.2 % of 600 steps of `quick`, where so much is near that it takes a quarter of the
+  suite's time.
 
   Attributes:
     epsilon: radius of the ball, in units of the pixel range.
